@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Maildrops: what POP needs of a mail store and no more. Used by the keeper
+ * (and administrator's commands). Knows messages; knows neither POP nor IPC.
+ *
+ * Every call may block on the disk unless DROP_NOWAIT is given, which makes it
+ * return ERR_AGAIN, with nothing done, where it would have to. A maildrop is used
+ * by one thread at a time.
+ *
+ * A snapshot is taken at open: message n stays message n until close, whatever
+ * other programs do. Sizes are wire octets (RFC 1939 section 11) and exact.
+ */
+#ifndef DROP_DROP_H
+#define DROP_DROP_H
+
+#include "base/err.h"
+#include "base/span.h"
+
+#include <stdint.h>
+
+struct drop; /* an open, locked maildrop */
+
+enum drop_flag {
+	DROP_NOWAIT = 1, /* ERR_AGAIN instead of waiting for the disk */
+};
+
+/* The limits of a maildrop. */
+enum {
+	DROP_UID_MAX = 70,		/* octets of a unique-id, RFC 1939 section 7 */
+	DROP_MESSAGES_MAX = 16000000,	/* messages in one maildrop; more are not shown, and logged */
+};
+
+/* What happened at open, for the log. */
+struct drop_report {
+	uint32_t messages;
+	uint32_t read;	     /* message files read because the index did not know them */
+	uint32_t unreadable; /* listed, but RETR will fail */
+	uint32_t skipped;    /* directory entries that are no messages: directories, links, FIFOs */
+	uint8_t rescanned;   /* the directories were read */
+};
+
+struct drop_body {
+	int fd;		 /* read-only; the caller's */
+	uint64_t offset; /* of the message in the file */
+	uint64_t length; /* raw octets */
+	uint64_t wire;	 /* octets on the wire, as listed */
+	uint64_t header; /* raw octets of the header and its blank line */
+	bool crlf;	 /* every line ends in CRLF already, the last one too */
+	bool no_dots;	 /* no line begins with a dot */
+};
+
+/* Opens and locks the maildrop at `location` ("maildir:/absolute/path"), below `root`.
+ * Creates an empty one where there is none but its parent folder is there.
+ * ERR_BUSY: another session has it. ERR_SYNTAX: no such kind of location, or not below
+ * root. ERR_CORRUPT: there is something else in its place. ERR_DENIED, ERR_IO,
+ * ERR_NOSPACE, ERR_FULL, ERR_NOMEM, ERR_AGAIN. */
+int drop_open(const char *location, const char *root, unsigned flags, struct drop **ret,
+	      struct drop_report *ret_report, struct error *error);
+
+/* Messages in the snapshot. */
+uint32_t drop_count(const struct drop *drop);
+
+/* Octets of the listing: uint64_t wire octets[count], uint32_t uid_at[count + 1], unique-ids. */
+uint64_t drop_listing_size(const struct drop *drop);
+/* Copies the listing to `to`. */
+int drop_listing(struct drop *drop, char *to);
+
+/* Opens message `number` (1 to count). ERR_NOTFOUND: gone; ERR_CHANGED: another file is in its place;
+ * ERR_NOTREGULAR, ERR_DENIED, ERR_IO, ERR_AGAIN. The maildrop stays usable. */
+int drop_body(struct drop *drop, uint32_t number, unsigned flags, struct drop_body *ret);
+
+/* Removes the messages whose bit is set (bit n-1 of the bitmap, lowest bit first; (count + 7) / 8
+ * octets) and makes that durable before it returns 0. A message already gone counts as removed.
+ * On error some may be removed: *ret_removed says how many; never one that was not marked. */
+int drop_commit(struct drop *drop, struct span bitmap, uint32_t *ret_removed, struct error *error);
+
+/* Unlocks and frees; NULL is fine. */
+void drop_close(struct drop *drop);
+
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What worker, auth and keeper have in common: the control channel to the
+ * master, links to peers, the log, and an orderly end.
+ */
+#ifndef SERVER_CHILD_H
+#define SERVER_CHILD_H
+
+#include "server/link.h"
+
+struct child;
+struct child_ops {
+	/* A control message other than PEER, START, DRAIN and STOP: SETUP_*, LISTENER, CERT, TLS_KEYS, TICKET_KEY.
+	 * Non-zero ends the process with a log line. */
+	int (*control)(struct child *child, struct ipc_in *in);
+	/* Setup is complete: confine the process (os/sandbox.h) and begin to serve. Non-zero ends it. */
+	int (*start)(struct child *child);
+	/* A link to a peer, before or after start: the child adopts `fd`. */
+	int (*peer)(struct child *child, enum ipc_kind kind, uint32_t id, int fd);
+	/* DRAIN: accept nothing new. Call child_exit() when the last session has ended. NULL: ignored. */
+	void (*drain)(struct child *child);
+	/* STOP, or the master is gone: finish, then child_exit(). */
+	void (*stop)(struct child *child);
+};
+
+struct child {
+	uv_loop_t *loop;
+	enum ipc_kind kind;
+	uint32_t id;
+	struct link control;
+	const struct child_ops *ops;
+	void *owner;
+};
+
+/* Runs the child until child_exit(): sets up loop, log and control channel (descriptors
+ * IPC_CONTROL_FD and IPC_LOG_FD), ignores SIGPIPE, SIGINT, SIGHUP (the master gets those). Sends READY after
+ * start(). Returns the exit status. */
+int child_run(enum ipc_kind kind, const struct child_ops *ops, void *owner);
+
+/* Ends child_run() with this status at the end of this turn of the loop. */
+void child_exit(struct child *child, int status);
+
+/* Tells the master that a peer broke the rules; it ends and restarts that peer. Logs it. */
+void child_report_fault(struct child *child, enum ipc_kind kind, uint32_t id, const char *reason);
+
+#endif
