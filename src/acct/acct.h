@@ -18,7 +18,7 @@
 
 enum {
 	ACCT_NAME_MAX = 128,
-	ACCT_HASH_MAX = 384,	 /* crypt(3) output, CRYPT_OUTPUT_SIZE */
+	ACCT_HASH_MAX = 384, /* crypt(3) output, CRYPT_OUTPUT_SIZE */
 	ACCT_LOCATION_MAX = 1024,
 };
 

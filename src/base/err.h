@@ -8,27 +8,27 @@
 
 enum err {
 	ERR_NONE = 0,
-	ERR_NOMEM = -1,	       /* no memory */
-	ERR_FULL = -2,	       /* a named limit is reached */
+	ERR_NOMEM = -1,        /* no memory */
+	ERR_FULL = -2,         /* a named limit is reached */
 	ERR_SYNTAX = -3,       /* not of the grammar */
-	ERR_RANGE = -4,	       /* a number outside its range */
-	ERR_AGAIN = -5,	       /* would block; ask again when ready */
-	ERR_IO = -6,	       /* the disk or the network failed */
+	ERR_RANGE = -4,        /* a number outside its range */
+	ERR_AGAIN = -5,        /* would block; ask again when ready */
+	ERR_IO = -6,           /* the disk or the network failed */
 	ERR_DENIED = -7,       /* permission denied */
 	ERR_NOTFOUND = -8,     /* no such thing (any more) */
 	ERR_EXISTS = -9,       /* already there */
-	ERR_BUSY = -10,	       /* somebody else holds the lock */
+	ERR_BUSY = -10,        /* somebody else holds the lock */
 	ERR_NOSPACE = -11,     /* disk or quota full */
 	ERR_READONLY = -12,    /* read-only file system */
 	ERR_CORRUPT = -13,     /* a file does not hold what it should */
 	ERR_CHANGED = -14,     /* replaced or altered since it was looked at */
 	ERR_NOTREGULAR = -15,  /* not a regular file: directory, symlink, FIFO, device */
-	ERR_PEER = -16,	       /* the peer broke the rules */
+	ERR_PEER = -16,        /* the peer broke the rules */
 	ERR_CLOSED = -17,      /* the peer has closed */
 	ERR_UNSUPPORTED = -18, /* not supported here */
 	ERR_TIMEOUT = -19,     /* took too long */
 	ERR_CREDENTIALS = -20, /* wrong user name or password, or account disabled */
-	ERR_TLS = -21,	       /* TLS failed */
+	ERR_TLS = -21,         /* TLS failed */
 	ERR_CONFIG = -22,      /* the configuration is wrong */
 	ERR_LAST = -22,
 };

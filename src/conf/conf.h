@@ -22,7 +22,7 @@ enum {
 
 struct conf_listen {
 	char address[64]; /* "127.0.0.1:1110", "[::1]:995", "*:110" */
-	bool tls;	  /* implicit TLS */
+	bool tls;         /* implicit TLS */
 };
 
 struct conf_cert {
@@ -35,7 +35,7 @@ struct conf {
 	unsigned listen_count;
 	struct conf_cert cert[CONF_CERT_MAX];
 	unsigned cert_count;
-	uint64_t workers;	    /* 0: one per core */
+	uint64_t workers; /* 0: one per core */
 	uint64_t worker_max_sessions;
 	uint64_t login_timeout_s;
 	uint64_t autologout_s;
@@ -47,7 +47,7 @@ struct conf {
 	uint64_t keeper_threads;
 	uint64_t max_open;
 	char worker_user[CONF_VALUE_MAX], auth_user[CONF_VALUE_MAX], keeper_user[CONF_VALUE_MAX];
-	char accounts[CONF_VALUE_MAX];	    /* SQLite file */
+	char accounts[CONF_VALUE_MAX]; /* SQLite file */
 	char mail_root[CONF_VALUE_MAX];
 	char mail_location[CONF_VALUE_MAX]; /* pattern */
 	char empty_root[CONF_VALUE_MAX];

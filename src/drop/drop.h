@@ -26,27 +26,27 @@ enum drop_flag {
 
 /* The limits of a maildrop. */
 enum {
-	DROP_UID_MAX = 70,		/* octets of a unique-id, RFC 1939 section 7 */
-	DROP_MESSAGES_MAX = 16000000,	/* messages in one maildrop; more are not shown, and logged */
+	DROP_UID_MAX = 70,            /* octets of a unique-id, RFC 1939 section 7 */
+	DROP_MESSAGES_MAX = 16000000, /* messages in one maildrop; more are not shown, and logged */
 };
 
 /* What happened at open, for the log. */
 struct drop_report {
 	uint32_t messages;
-	uint32_t read;	     /* message files read because the index did not know them */
+	uint32_t read;       /* message files read because the index did not know them */
 	uint32_t unreadable; /* listed, but RETR will fail */
 	uint32_t skipped;    /* directory entries that are no messages: directories, links, FIFOs */
 	uint8_t rescanned;   /* the directories were read */
 };
 
 struct drop_body {
-	int fd;		 /* read-only; the caller's */
+	int fd;          /* read-only; the caller's */
 	uint64_t offset; /* of the message in the file */
 	uint64_t length; /* raw octets */
-	uint64_t wire;	 /* octets on the wire, as listed */
+	uint64_t wire;   /* octets on the wire, as listed */
 	uint64_t header; /* raw octets of the header and its blank line */
-	bool crlf;	 /* every line ends in CRLF already, the last one too */
-	bool no_dots;	 /* no line begins with a dot */
+	bool crlf;       /* every line ends in CRLF already, the last one too */
+	bool no_dots;    /* no line begins with a dot */
 };
 
 /* Opens and locks the maildrop at `location` ("maildir:/absolute/path"), below `root`.
@@ -55,7 +55,7 @@ struct drop_body {
  * root. ERR_CORRUPT: there is something else in its place. ERR_DENIED, ERR_IO,
  * ERR_NOSPACE, ERR_FULL, ERR_NOMEM, ERR_AGAIN. */
 int drop_open(const char *location, const char *root, unsigned flags, struct drop **ret,
-	      struct drop_report *ret_report, struct error *error);
+              struct drop_report *ret_report, struct error *error);
 
 /* Messages in the snapshot. */
 uint32_t drop_count(const struct drop *drop);

@@ -16,7 +16,7 @@ struct ipc_channel {
 	enum ipc_kind self, peer;
 	uint32_t peer_id;
 	struct ipc_queued *queue, **queue_end; /* messages the socket had no room for */
-	size_t queued;			       /* octets in the queue */
+	size_t queued;                         /* octets in the queue */
 };
 
 /* A received message; the spans point into a buffer that is valid until the next
@@ -33,14 +33,14 @@ struct ipc_in {
 
 /* Takes over `fd` and makes it non-blocking. */
 void ipc_channel_init(struct ipc_channel *channel, int fd, enum ipc_kind self, enum ipc_kind peer,
-		      uint32_t peer_id);
+                      uint32_t peer_id);
 void ipc_channel_finish(struct ipc_channel *channel);
 
 /* Sends one message, or queues it behind others. `fixed` has the size its row says;
  * the descriptors are closed here in every case. ERR_FULL: the queue is at its
  * limit; ERR_CLOSED: the peer is gone; ERR_PEER: our own call breaks the row. */
 int ipc_send(struct ipc_channel *channel, enum ipc_type type, uint64_t session, const void *fixed,
-	     struct span tail, const int *fds, unsigned fd_count);
+             struct span tail, const int *fds, unsigned fd_count);
 
 /* Sends what is queued: 0 when the queue is empty, ERR_AGAIN, ERR_CLOSED. */
 int ipc_flush(struct ipc_channel *channel);
@@ -63,6 +63,6 @@ int ipc_in_turn(enum ipc_type type, enum ipc_when now);
 /* The row checks alone, for a fuzzer: what ipc_receive() does with the octets of one
  * datagram that came from `from` to `to` with `fd_count` descriptors. */
 int ipc_check(struct span datagram, enum ipc_kind from, enum ipc_kind to, unsigned fd_count,
-	      struct ipc_in *ret, const char **why);
+              struct ipc_in *ret, const char **why);
 
 #endif

@@ -23,39 +23,39 @@ enum ipc_type {
 	IPC_SETUP_WORKER,
 	IPC_SETUP_AUTH,
 	IPC_SETUP_KEEPER,
-	IPC_LISTENER,	/* + listening socket */
-	IPC_CERT,	/* + sealed memory file: PEM chain and key */
-	IPC_TLS_KEYS,	/* session ticket keys, the same for every worker */
+	IPC_LISTENER,   /* + listening socket */
+	IPC_CERT,       /* + sealed memory file: PEM chain and key */
+	IPC_TLS_KEYS,   /* session ticket keys, the same for every worker */
 	IPC_TICKET_KEY, /* for auth and keeper only: what seals login tickets */
-	IPC_PEER,	/* + one end of a socket pair to another process */
-	IPC_START,	/* setup is complete: confine yourself and serve */
-	IPC_DRAIN,	/* accept nothing new, exit when the last session has ended */
-	IPC_STOP,	/* finish what is being made durable, then exit */
-	IPC_READY,	/* child: confined and serving */
+	IPC_PEER,       /* + one end of a socket pair to another process */
+	IPC_START,      /* setup is complete: confine yourself and serve */
+	IPC_DRAIN,      /* accept nothing new, exit when the last session has ended */
+	IPC_STOP,       /* finish what is being made durable, then exit */
+	IPC_READY,      /* child: confined and serving */
 	IPC_PEER_FAULT, /* child: that peer broke the rules */
 	/* worker and auth */
-	IPC_AUTH_BEGIN,	    /* tail: user NUL password (AUTH_METHOD_PASSWORD) or the initial response */
-	IPC_AUTH_STEP,	    /* tail: the client's response, decoded */
+	IPC_AUTH_BEGIN,     /* tail: user NUL password (AUTH_METHOD_PASSWORD) or the initial response */
+	IPC_AUTH_STEP,      /* tail: the client's response, decoded */
 	IPC_AUTH_CANCEL,    /* the client sent "*" or is gone; no answer */
 	IPC_AUTH_CHALLENGE, /* tail: the server's challenge, not encoded */
-	IPC_AUTH_OK,	    /* a ticket for the keeper; ends the exchange */
-	IPC_AUTH_FAIL,	    /* ends the exchange */
+	IPC_AUTH_OK,        /* a ticket for the keeper; ends the exchange */
+	IPC_AUTH_FAIL,      /* ends the exchange */
 	/* worker and keeper */
-	IPC_DROP_OPEN,	    /* a ticket: lock and list the maildrop */
-	IPC_DROP_OPENED,    /* listing inline as tail, or as one sealed memory file */
-	IPC_DROP_FAILED,    /* not opened, not locked */
-	IPC_DROP_BODY,	    /* tail: uint32_t message numbers, 1 to IPC_BODIES_MAX of them */
-	IPC_DROP_BODIES,    /* tail: struct ipc_body for each number asked, + a descriptor for each good one */
-	IPC_DROP_COMMIT,    /* deletion bitmap inline as tail, or as one sealed memory file */
+	IPC_DROP_OPEN,   /* a ticket: lock and list the maildrop */
+	IPC_DROP_OPENED, /* listing inline as tail, or as one sealed memory file */
+	IPC_DROP_FAILED, /* not opened, not locked */
+	IPC_DROP_BODY,   /* tail: uint32_t message numbers, 1 to IPC_BODIES_MAX of them */
+	IPC_DROP_BODIES, /* tail: struct ipc_body for each number asked, + a descriptor for each good one */
+	IPC_DROP_COMMIT, /* deletion bitmap inline as tail, or as one sealed memory file */
 	IPC_DROP_COMMITTED, /* durable, or not; the maildrop is closed either way */
-	IPC_DROP_CLOSE,	    /* the session ended without update; no answer */
+	IPC_DROP_CLOSE,     /* the session ended without update; no answer */
 	IPC_TYPES
 };
 
 enum {
-	IPC_CONTROL_FD = 3, /* a child's channel to the master */
-	IPC_LOG_FD = 4,	    /* a child's log pipe */
-	IPC_TAIL_MAX = 32768,	/* octets of the longest tail; more goes into a memory file */
+	IPC_CONTROL_FD = 3,   /* a child's channel to the master */
+	IPC_LOG_FD = 4,       /* a child's log pipe */
+	IPC_TAIL_MAX = 32768, /* octets of the longest tail; more goes into a memory file */
 	IPC_FDS_MAX = 32,
 	IPC_BODIES_MAX = IPC_FDS_MAX, /* message numbers in one request */
 	IPC_HOSTNAME_MAX = 256,
@@ -67,17 +67,17 @@ enum {
 
 /* States in which a session-bound message is in turn, as the receiver sees the session. */
 enum ipc_when {
-	IPC_WHEN_ANY = 0,      /* not bound to a session */
-	IPC_WHEN_ABSENT = 1,   /* no such session here yet */
-	IPC_WHEN_WAITING = 2,  /* auth: a challenge is out; keeper: the maildrop is open, nothing asked */
-	IPC_WHEN_WORKING = 4,  /* an answer is owed */
+	IPC_WHEN_ANY = 0,     /* not bound to a session */
+	IPC_WHEN_ABSENT = 1,  /* no such session here yet */
+	IPC_WHEN_WAITING = 2, /* auth: a challenge is out; keeper: the maildrop is open, nothing asked */
+	IPC_WHEN_WORKING = 4, /* an answer is owed */
 };
 
 struct ipc_row {
 	const char *name;
 	uint8_t from, to; /* enum ipc_kind as bits */
 	uint8_t fds_min, fds_max;
-	uint8_t when; /* enum ipc_when as bits, for the messages a worker sends */
+	uint8_t when;   /* enum ipc_when as bits, for the messages a worker sends */
 	uint32_t fixed; /* octets of the fixed struct, exactly */
 	uint32_t tail_max;
 };
@@ -85,32 +85,32 @@ struct ipc_row {
 extern const struct ipc_row ipc_rows[IPC_TYPES];
 
 struct ipc_head {
-	uint32_t type; /* enum ipc_type */
-	uint32_t unused; /* zero */
+	uint32_t type;    /* enum ipc_type */
+	uint32_t unused;  /* zero */
 	uint64_t session; /* the worker's number for the session, never reused; 0 in control messages */
 };
 
 /* --- fixed parts; a message without one below has none --- */
 
 struct ipc_setup_worker {
-	uint32_t id;	      /* "worker.3" is id 3; unique over the life of the master */
+	uint32_t id; /* "worker.3" is id 3; unique over the life of the master */
 	uint32_t max_sessions;
-	uint32_t login_timeout_ms;  /* before login */
-	uint32_t autologout_ms;	    /* after login, at least 600,000 unless a test says otherwise */
+	uint32_t login_timeout_ms; /* before login */
+	uint32_t autologout_ms;    /* after login, at least 600,000 unless a test says otherwise */
 	uint32_t bad_commands_max;
-	uint8_t cleartext_always;   /* 1: passwords in clear from anywhere; 0: TLS or loopback only */
+	uint8_t cleartext_always; /* 1: passwords in clear from anywhere; 0: TLS or loopback only */
 	uint8_t log_level;
 	uint8_t reserved[2];
 	char empty_root[IPC_PATH_MAX]; /* chroot here when root; "" for none */
-	uint32_t uid, gid;	    /* become this; (uint32_t)-1 for no change */
+	uint32_t uid, gid;             /* become this; (uint32_t)-1 for no change */
 };
 
 struct ipc_setup_auth {
 	uint32_t id;
 	uint32_t uid, gid;
 	uint32_t hash_threads;
-	uint32_t hash_queue_max;    /* logins waiting for a hash; more are told to try later */
-	uint32_t cache_ms;	    /* life of a verified login; 0 for no cache */
+	uint32_t hash_queue_max; /* logins waiting for a hash; more are told to try later */
+	uint32_t cache_ms;       /* life of a verified login; 0 for no cache */
 	uint8_t log_level;
 	uint8_t reserved[3];
 	char accounts[IPC_PATH_MAX]; /* the SQLite file */
@@ -120,8 +120,8 @@ struct ipc_setup_auth {
 struct ipc_setup_keeper {
 	uint32_t id;
 	uint32_t uid, gid;
-	uint32_t threads;	  /* disk threads */
-	uint32_t max_open;	  /* maildrops open at once, all workers together */
+	uint32_t threads;  /* disk threads */
+	uint32_t max_open; /* maildrops open at once, all workers together */
 	uint8_t log_level;
 	uint8_t reserved[3];
 	char mail_root[IPC_PATH_MAX]; /* every maildrop lies below it */
@@ -156,12 +156,12 @@ struct ipc_peer_fault {
 enum ipc_auth_method { IPC_AUTH_PASSWORD, IPC_AUTH_SASL };
 
 struct ipc_auth_begin {
-	uint8_t method;	     /* enum ipc_auth_method */
+	uint8_t method;      /* enum ipc_auth_method */
 	uint8_t has_initial; /* SASL: the tail is an initial response, perhaps empty */
 	uint8_t tls;
 	uint8_t reserved;
 	char mechanism[IPC_AUTH_NAME_MAX]; /* upper case, NUL-terminated; SASL only */
-	char address[IPC_ADDR_MAX];	   /* of the client, for the log */
+	char address[IPC_ADDR_MAX];        /* of the client, for the log */
 };
 
 struct ipc_auth_ok {
@@ -170,7 +170,7 @@ struct ipc_auth_ok {
 
 struct ipc_auth_fail {
 	int32_t err; /* ERR_CREDENTIALS; ERR_SYNTAX: not what the mechanism expects; ERR_UNSUPPORTED: no such
-		      * mechanism; ERR_FULL: too many logins waiting; else a temporary failure */
+	              * mechanism; ERR_FULL: too many logins waiting; else a temporary failure */
 };
 
 struct ipc_drop_open {
@@ -187,7 +187,7 @@ struct ipc_drop_opened {
 
 struct ipc_drop_failed {
 	int32_t err; /* ERR_BUSY: locked by another session; ERR_DENIED: the ticket is stale; ERR_FULL;
-		      * ERR_CORRUPT: needs an administrator; else temporary */
+	              * ERR_CORRUPT: needs an administrator; else temporary */
 };
 
 struct ipc_drop_body {
@@ -201,12 +201,13 @@ enum ipc_body_flag {
 
 struct ipc_body {
 	uint32_t number;
-	int32_t err;	 /* 0, then a descriptor follows; ERR_NOTFOUND, ERR_CHANGED, ERR_NOTREGULAR, ERR_DENIED, ... */
+	int32_t err; /* 0, then a descriptor follows; ERR_NOTFOUND, ERR_CHANGED, ERR_NOTREGULAR, ERR_DENIED,
+	                ... */
 	uint64_t offset; /* where the message begins in the file, octets */
 	uint64_t length; /* raw octets from there */
-	uint64_t wire;	 /* octets on the wire, as listed */
+	uint64_t wire;   /* octets on the wire, as listed */
 	uint64_t header; /* raw octets of the header with its blank line */
-	uint32_t flags;	 /* enum ipc_body_flag */
+	uint32_t flags;  /* enum ipc_body_flag */
 	uint32_t reserved;
 };
 
@@ -215,13 +216,13 @@ struct ipc_drop_bodies {
 };
 
 struct ipc_drop_commit {
-	uint32_t count;	 /* messages to delete: the bits set */
-	uint32_t total;	 /* messages in the snapshot: the bitmap has (total + 7) / 8 octets, bit n-1 is message n,
-			  * bit 0 of octet 0 is message 1 */
+	uint32_t count; /* messages to delete: the bits set */
+	uint32_t total; /* messages in the snapshot: the bitmap has (total + 7) / 8 octets, bit n-1 is message
+	                 * n, bit 0 of octet 0 is message 1 */
 };
 
 struct ipc_drop_committed {
-	int32_t err;	  /* 0: every deletion is durable */
+	int32_t err;      /* 0: every deletion is durable */
 	uint32_t removed; /* messages that are gone now */
 };
 

@@ -26,7 +26,7 @@ enum os_role { OS_WORKER, OS_AUTH, OS_KEEPER };
 struct os_confine {
 	enum os_role role;
 	const char *const *folders; /* NULL-terminated: below these, files may be used (not the worker) */
-	uint64_t files_max;	    /* RLIMIT_NOFILE; 0: as high as allowed */
+	uint64_t files_max;         /* RLIMIT_NOFILE; 0: as high as allowed */
 };
 
 /* Confines this process for good: no new privileges, not dumpable, rlimits (no core, no new processes
@@ -36,7 +36,8 @@ struct os_confine {
 int os_confine(const struct os_confine *how, struct error *error);
 
 /* Starts `path` with argv {name}, descriptor 3 = control, 4 = log, 0-2 = /dev/null (2 = log); all others
- * closed; default signals; environment: only what is listed in os/spawn.c. Both descriptors stay the caller's. */
+ * closed; default signals; environment: only what is listed in os/spawn.c. Both descriptors stay the
+ * caller's. */
 int os_spawn(const char *path, const char *name, int control, int log, pid_t *ret_pid, struct error *error);
 
 /* systemd's readiness protocol: sends e.g. "READY=1" to $NOTIFY_SOCKET if there is one. */

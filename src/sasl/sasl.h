@@ -11,15 +11,15 @@
 #include "base/err.h"
 #include "base/secret.h"
 
-struct sasl;	     /* the library, one per process */
+struct sasl;         /* the library, one per process */
 struct sasl_session; /* one exchange */
 
 enum { SASL_RESPONSE_MAX = 12288 }; /* octets of one response, decoded */
 
 enum sasl_state {
 	SASL_CHALLENGE, /* send the challenge, feed the response */
-	SASL_CHECK,	/* credentials are there: check them; the exchange is over */
-	SASL_BAD,	/* not what the mechanism expects; the exchange is over */
+	SASL_CHECK,     /* credentials are there: check them; the exchange is over */
+	SASL_BAD,       /* not what the mechanism expects; the exchange is over */
 };
 
 /* Mechanism names we serve, separated by spaces, best first. */
@@ -34,12 +34,13 @@ void sasl_end(struct sasl_session *session); /* NULL is fine; wipes */
 
 /* One step. `response` is the client's, decoded; `first` with has_response false asks for
  * the challenge the mechanism begins with (PLAIN: an empty one). A server-first mechanism (LOGIN) given
- * an initial response: LOGIN takes it as the user name, as clients in use expect. The challenge is put into *ret_challenge. */
+ * an initial response: LOGIN takes it as the user name, as clients in use expect. The challenge is put into
+ * *ret_challenge. */
 int sasl_step(struct sasl_session *session, bool has_response, struct span response,
-	      struct buf *ret_challenge, enum sasl_state *ret_state);
+              struct buf *ret_challenge, enum sasl_state *ret_state);
 
-/* After SASL_CHECK: who the client says it is, with which password; valid until sasl_end(). `authzid` is empty or names
- * another identity to act as. */
+/* After SASL_CHECK: who the client says it is, with which password; valid until sasl_end(). `authzid` is
+ * empty or names another identity to act as. */
 struct span sasl_authcid(const struct sasl_session *session);
 struct span sasl_authzid(const struct sasl_session *session);
 const struct secret *sasl_password(const struct sasl_session *session);

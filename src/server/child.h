@@ -10,8 +10,8 @@
 
 struct child;
 struct child_ops {
-	/* A control message other than PEER, START, DRAIN and STOP: SETUP_*, LISTENER, CERT, TLS_KEYS, TICKET_KEY.
-	 * Non-zero ends the process with a log line. */
+	/* A control message other than PEER, START, DRAIN and STOP: SETUP_*, LISTENER, CERT, TLS_KEYS,
+	 * TICKET_KEY. Non-zero ends the process with a log line. */
 	int (*control)(struct child *child, struct ipc_in *in);
 	/* Setup is complete: confine the process (os/sandbox.h) and begin to serve. Non-zero ends it. */
 	int (*start)(struct child *child);

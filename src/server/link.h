@@ -25,13 +25,13 @@ struct link {
 	uv_poll_t poll;
 	const struct link_ops *ops;
 	void *owner;
-	int fault;	 /* a failure of link_send(), delivered to `gone` by the loop */
+	int fault; /* a failure of link_send(), delivered to `gone` by the loop */
 	bool closed;
 };
 
 /* Takes over `fd` and starts to listen. */
 int link_open(struct link *link, uv_loop_t *loop, int fd, enum ipc_kind self, enum ipc_kind peer,
-	      uint32_t peer_id, const struct link_ops *ops, void *owner);
+              uint32_t peer_id, const struct link_ops *ops, void *owner);
 /* Closes without calling `gone`; free the memory no earlier than the next turn of the loop,
  * or through link_free(). */
 void link_close(struct link *link);
@@ -41,6 +41,6 @@ void link_free(struct link *link);
 /* ipc_send() on the link: a failure is not returned but ends the link through `gone`
  * in a later turn of the loop, so that callers need not handle it everywhere. */
 void link_send(struct link *link, enum ipc_type type, uint64_t session, const void *fixed, struct span tail,
-	       const int *fds, unsigned fd_count);
+               const int *fds, unsigned fd_count);
 
 #endif
