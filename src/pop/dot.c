@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+/* Line ends and dots. Runs in the worker on message files: any octets are fine. */
+#include "pop/dot.h"
+
+#include <string.h>
+
+/* Octets up to the next LF (or all), written as they are: the long part of a line. */
+static size_t copy_text(struct pop_dot *dot, struct span *raw, char *to, size_t size)
+{
+	size_t window = raw->len < size ? raw->len : size;
+	const char *lf = memchr(raw->ptr, '\n', window);
+	size_t len = lf ? (size_t)(lf - raw->ptr) : window;
+	if (len) {
+		memcpy(to, raw->ptr, len);
+		dot->after_cr = raw->ptr[len - 1] == '\r';
+		dot->in_line = true;
+	}
+	*raw = span_after(*raw, len);
+	return len;
+}
+
+size_t pop_dot_encode(struct pop_dot *dot, struct span *raw, char *to, size_t size)
+{
+	size_t len = 0;
+	size_t stuffed = 0;
+	while (raw->len && size - len >= 2) {
+		if (!dot->in_line && raw->ptr[0] == '.') {
+			to[len++] = '.';
+			stuffed++;
+		}
+		len += copy_text(dot, raw, to + len, size - len);
+		if (!raw->len || raw->ptr[0] != '\n' || size - len < 2)
+			continue; /* used up, or no room for a line end: the loop's condition tells */
+		if (!dot->after_cr)
+			to[len++] = '\r';
+		to[len++] = '\n';
+		*raw = span_after(*raw, 1);
+		dot->in_line = dot->after_cr = false;
+	}
+	dot->octets += len - stuffed;
+	return len;
+}
+
+size_t pop_dot_finish(struct pop_dot *dot, char to[POP_DOT_END_MAX])
+{
+	size_t len = 0;
+	if (dot->in_line) {
+		memcpy(to, "\r\n", 2);
+		len = 2;
+		dot->octets += 2;
+		dot->in_line = dot->after_cr = false;
+	}
+	memcpy(to + len, ".\r\n", 3);
+	return len + 3;
+}
+
+size_t pop_dot_lines(struct span raw, uint64_t *lines)
+{
+	size_t len = 0;
+	while (*lines && len < raw.len) {
+		const char *lf = memchr(raw.ptr + len, '\n', raw.len - len);
+		if (!lf)
+			return raw.len;
+		len = (size_t)(lf - raw.ptr) + 1;
+		(*lines)--;
+	}
+	return len;
+}
+
+/* Where the decoder stands. A dot at the beginning of a line is dropped; whether it ends the reply is
+ * known two octets later, so ".CR" is held back until then. */
+enum { LINE_BEGIN, IN_LINE, AFTER_CR, AFTER_DOT, AFTER_DOT_CR };
+
+static size_t undot_octet(struct pop_undot *undot, char c, char *to)
+{
+	size_t len = 0;
+	switch (undot->at) {
+	case LINE_BEGIN:
+		if (c == '.') {
+			undot->at = AFTER_DOT;
+			return 0;
+		}
+		break;
+	case AFTER_DOT:
+		if (c == '\r') {
+			undot->at = AFTER_DOT_CR;
+			return 0;
+		}
+		break;
+	case AFTER_DOT_CR:
+		if (c == '\n') {
+			undot->ended = true;
+			return 0;
+		}
+		to[len++] = '\r'; /* the dot was stuffing after all, and the CR is content */
+		undot->at = AFTER_CR;
+		break;
+	default:
+		break;
+	}
+	to[len++] = c;
+	bool line_end = c == '\n' && undot->at == AFTER_CR;
+	undot->at = line_end ? LINE_BEGIN : c == '\r' ? AFTER_CR : IN_LINE;
+	return len;
+}
+
+size_t pop_undot_decode(struct pop_undot *undot, struct span *wire, char *to)
+{
+	size_t len = 0;
+	while (wire->len && !undot->ended) {
+		if (undot->at == IN_LINE) { /* the long part of a line needs no looking at */
+			size_t text = span_find(*wire, '\r');
+			memcpy(to + len, wire->ptr, text);
+			len += text;
+			*wire = span_after(*wire, text);
+			if (!wire->len)
+				break;
+		}
+		len += undot_octet(undot, wire->ptr[0], to + len);
+		*wire = span_after(*wire, 1);
+	}
+	return len;
+}
