@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/* Listening sockets and addresses. Used by the master (listening) and the worker (peers' addresses). */
+#ifndef NET_LISTEN_H
+#define NET_LISTEN_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <sys/socket.h>
+
+enum {
+	NET_ADDRESS_MAX = 64, /* "[2001:db8::1%eth0]:65535" and a NUL */
+	NET_BACKLOG = 4096,   /* connections the kernel keeps for us while we are busy */
+};
+
+/*
+ * A non-blocking TCP socket that listens at `address`: "127.0.0.1:110", "[::1]:110", or "*:110" for
+ * every address of both families. SO_REUSEPORT, so that each worker slot has its own; TCP_NODELAY and
+ * SO_KEEPALIVE, which accepted connections inherit. ERR_SYNTAX, ERR_BUSY (address in use), ERR_DENIED,
+ * ERR_IO.
+ */
+int net_listen(const char *address, int *ret_fd, struct error *error);
+
+/* "192.0.2.1:4242" or "[2001:db8::1]:4242"; an IPv4 address in IPv6 clothes is written as IPv4. */
+void net_address_text(const struct sockaddr *address, char to[NET_ADDRESS_MAX]);
+
+/* 127.0.0.0/8, ::1, and the former in IPv6 clothes. */
+bool net_is_loopback(const struct sockaddr *address);
+
+#endif
