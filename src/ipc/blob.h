@@ -7,6 +7,8 @@
 
 #include <stdint.h>
 
+#define BLOB_MAX (UINT64_C(4) << 30) /* octets of the longest memory file */
+
 /* A new memory file of `size` octets mapped at *ret_map for filling; *ret_fd owned by the
  * caller. ERR_NOMEM, ERR_FULL. Then blob_seal(): unmaps, and nobody can write,
  * grow or shrink it any more. */
@@ -17,7 +19,7 @@ int blob_seal(int fd, char *map, uint64_t size);
 int blob_copy(const char *name, struct span octets, int *ret_fd);
 
 /* Maps read-only what a peer sent. ERR_PEER unless it is a memory file sealed against
- * writing and shrinking, of exactly `size` octets. `size` 0 gives a NULL map. */
+ * writing, growing and shrinking, of exactly `size` octets. `size` 0 gives a NULL map. */
 int blob_map(int fd, uint64_t size, const char **ret_map);
 void blob_unmap(const char *map, uint64_t size);
 

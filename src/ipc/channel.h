@@ -6,7 +6,7 @@
 #ifndef IPC_CHANNEL_H
 #define IPC_CHANNEL_H
 
-#include "base/buf.h"
+#include "base/span.h"
 #include "ipc/message.h"
 
 enum { IPC_QUEUE_MAX = 4 * 1024 * 1024 }; /* octets waiting for a peer that does not read */
@@ -19,14 +19,14 @@ struct ipc_channel {
 	size_t queued;                         /* octets in the queue */
 };
 
-/* A received message; the spans point into a buffer that is valid until the next
- * ipc_receive() of this process; descriptors not taken (set to -1) by the
- * receiver are closed by the next ipc_receive() or ipc_in_finish(). */
+/* A received message; the spans point into a buffer of the process that is valid until
+ * ipc_in_finish(), which each message received gets: it closes the descriptors nobody took
+ * and wipes what may have held a secret. */
 struct ipc_in {
 	enum ipc_type type;
 	uint64_t session;
 	const void *fixed; /* of the row's size, aligned to 8 */
-	struct span tail;
+	struct span tail;  /* aligned to 8 */
 	int fds[IPC_FDS_MAX];
 	unsigned fd_count;
 };
@@ -57,7 +57,8 @@ void ipc_in_finish(struct ipc_in *in);
 /* Takes descriptor `index` out of the message: the caller owns it. */
 int ipc_in_take(struct ipc_in *in, unsigned index);
 
-/* 0 if `type` is in turn for a session in state `now` (one enum ipc_when), else ERR_PEER. */
+/* 0 if `type` (a message a worker sends) is in turn for a session in state `now` (one enum ipc_when), else
+ * ERR_PEER. */
 int ipc_in_turn(enum ipc_type type, enum ipc_when now);
 
 /* The row checks alone, for a fuzzer: what ipc_receive() does with the octets of one

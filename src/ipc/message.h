@@ -12,8 +12,10 @@
 #ifndef IPC_MESSAGE_H
 #define IPC_MESSAGE_H
 
+#include "base/span.h"
 #include "ipc/ticket.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum ipc_kind { IPC_MASTER, IPC_WORKER, IPC_AUTH, IPC_KEEPER, IPC_KINDS };
@@ -36,7 +38,7 @@ enum ipc_type {
 	/* worker and auth */
 	IPC_AUTH_BEGIN,     /* tail: user NUL password (AUTH_METHOD_PASSWORD) or the initial response */
 	IPC_AUTH_STEP,      /* tail: the client's response, decoded */
-	IPC_AUTH_CANCEL,    /* the client sent "*" or is gone; no answer */
+	IPC_AUTH_CANCEL,    /* the client sent "*" or is gone; no answer; may cross one, so always in turn */
 	IPC_AUTH_CHALLENGE, /* tail: the server's challenge, not encoded */
 	IPC_AUTH_OK,        /* a ticket for the keeper; ends the exchange */
 	IPC_AUTH_FAIL,      /* ends the exchange */
@@ -48,7 +50,7 @@ enum ipc_type {
 	IPC_DROP_BODIES, /* tail: struct ipc_body for each number asked, + a descriptor for each good one */
 	IPC_DROP_COMMIT, /* deletion bitmap inline as tail, or as one sealed memory file */
 	IPC_DROP_COMMITTED, /* durable, or not; the maildrop is closed either way */
-	IPC_DROP_CLOSE,     /* the session ended without update; no answer */
+	IPC_DROP_CLOSE, /* the session ended without update; no answer; may cross one, so always in turn */
 	IPC_TYPES
 };
 
@@ -62,7 +64,8 @@ enum {
 	IPC_PATH_MAX = 1024,
 	IPC_ADDR_MAX = 64, /* "[2001:db8::1]:65535" and a NUL */
 	IPC_TLS_KEY_SIZE = 80,
-	IPC_AUTH_NAME_MAX = 24, /* SASL mechanism names are at most 20 octets */
+	IPC_AUTH_NAME_MAX = 24,    /* SASL mechanism names are at most 20 octets */
+	IPC_AUTH_TAIL_MAX = 16384, /* octets of a SASL message, decoded */
 };
 
 /* States in which a session-bound message is in turn, as the receiver sees the session. */
@@ -78,8 +81,11 @@ struct ipc_row {
 	uint8_t from, to; /* enum ipc_kind as bits */
 	uint8_t fds_min, fds_max;
 	uint8_t when;   /* enum ipc_when as bits, for the messages a worker sends */
+	bool secret;    /* may hold a password or key: copies are wiped */
 	uint32_t fixed; /* octets of the fixed struct, exactly */
 	uint32_t tail_max;
+	/* Whether fixed part, tail and number of descriptors belong together; NULL: nothing to check. */
+	bool (*fits)(const void *fixed, struct span tail, unsigned fd_count);
 };
 
 extern const struct ipc_row ipc_rows[IPC_TYPES];
@@ -89,6 +95,19 @@ struct ipc_head {
 	uint32_t unused;  /* zero */
 	uint64_t session; /* the worker's number for the session, never reused; 0 in control messages */
 };
+
+/* Where the tail begins, counted from the end of the head: the fixed part's size rounded up to 8, so that
+ * structs in a tail are aligned. The octets between are zero. */
+static inline size_t ipc_tail_at(const struct ipc_row *row)
+{
+	return (row->fixed + 7u) & ~(size_t)7u;
+}
+
+/* The checks of a row on a message from `from` to `to`: who, session number, lengths, descriptors, reserved
+ * octets, terminated strings, and `fits`. NULL when the message is well-formed, else why not (a literal).
+ * `fixed` is aligned to 8 and has the row's size. */
+const char *ipc_find_flaw(enum ipc_type type, enum ipc_kind from, enum ipc_kind to, uint64_t session,
+                          const void *fixed, struct span tail, unsigned fd_count);
 
 /* --- fixed parts; a message without one below has none --- */
 
@@ -131,6 +150,10 @@ struct ipc_listener {
 	uint8_t tls; /* implicit TLS (RFC 8314) */
 	uint8_t reserved[7];
 	char address[IPC_ADDR_MAX]; /* for the log */
+};
+
+struct ipc_cert {
+	uint64_t octets; /* length of the memory file: PEM, the chain and then the key */
 };
 
 struct ipc_tls_keys {

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sealed memory files. Made by the master, the keeper and workers, mapped by their
+ * peers, which trust nothing but the kernel's word that the file cannot change any
+ * more: a mapped file that shrinks kills its reader.
+ */
+#include "ipc/blob.h"
+
+#include "base/err.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 8U /* Linux 6.3 */
+#endif
+
+enum { SEALS = F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL };
+
+int blob_new(const char *name, uint64_t size, int *ret_fd, char **ret_map)
+{
+	if (size > BLOB_MAX)
+		return ERR_FULL;
+	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+	if (fd < 0 && errno == EINVAL) /* an older kernel */
+		fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd < 0)
+		return err_from_errno(errno);
+	void *map = NULL;
+	if (size > 0 && (ftruncate(fd, (off_t)size) != 0 ||
+	                 (map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) == MAP_FAILED)) {
+		int err = err_from_errno(errno);
+		(void)close(fd);
+		return err;
+	}
+	*ret_fd = fd;
+	*ret_map = map;
+	return ERR_NONE;
+}
+
+int blob_seal(int fd, char *map, uint64_t size)
+{
+	if (map)
+		(void)munmap(map, size);
+	return fcntl(fd, F_ADD_SEALS, SEALS) == 0 ? ERR_NONE : err_from_errno(errno);
+}
+
+int blob_copy(const char *name, struct span octets, int *ret_fd)
+{
+	int fd;
+	char *map;
+	int err = blob_new(name, octets.len, &fd, &map);
+	if (err)
+		return err;
+	if (octets.len)
+		memcpy(map, octets.ptr, octets.len);
+	err = blob_seal(fd, map, octets.len);
+	if (err) {
+		(void)close(fd);
+		return err;
+	}
+	*ret_fd = fd;
+	return ERR_NONE;
+}
+
+int blob_map(int fd, uint64_t size, const char **ret_map)
+{
+	struct stat what;
+	int seals = fcntl(fd, F_GET_SEALS);
+	if (seals < 0 || (seals & SEALS) != SEALS || fstat(fd, &what) != 0 || what.st_size < 0 ||
+	    (uint64_t)what.st_size != size)
+		return ERR_PEER;
+	if (size == 0) {
+		*ret_map = NULL;
+		return ERR_NONE;
+	}
+	/* Private: kernels before 6.7 refuse a shared mapping of a file sealed against writing. */
+	const char *map = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (map == MAP_FAILED)
+		return err_from_errno(errno);
+	*ret_map = map;
+	return ERR_NONE;
+}
+
+void blob_unmap(const char *map, uint64_t size)
+{
+	union {
+		const char *from;
+		void *to;
+	} both = {map};
+	if (map)
+		(void)munmap(both.to, size);
+}
