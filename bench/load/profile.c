@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/* The profiles: what a session does once it is logged in. */
+#include "client.h"
+
+#include <string.h>
+
+const struct profile profiles[] = {
+    {"poll",  "login, STAT, QUIT: a robot that looks for mail",            {STEP_STAT, STEP_QUIT}                                 },
+    {"uidl",  "login, CAPA, UIDL, QUIT: a client that looks for new mail", {STEP_CAPA, STEP_UIDL, STEP_QUIT}                      },
+    {"retr",  "login, STAT, LIST, RETR of every message, QUIT",            {STEP_STAT, STEP_LIST, STEP_RETR, STEP_QUIT}           },
+    {"drain",
+     "login, STAT, LIST, RETR and DELE of every message, QUIT",            {STEP_STAT, STEP_LIST, STEP_RETR, STEP_DELE, STEP_QUIT}},
+    {"idle",  "login, STAT, silence, QUIT",                                {STEP_STAT, STEP_HOLD, STEP_QUIT}                      },
+};
+const unsigned profiles_count = sizeof(profiles) / sizeof(profiles[0]);
+
+const struct profile *profile_find(const char *name)
+{
+	for (unsigned i = 0; i < profiles_count; i++)
+		if (strcmp(profiles[i].name, name) == 0)
+			return &profiles[i];
+	return NULL;
+}
