@@ -12,8 +12,8 @@
 
 struct link;
 struct link_ops {
-	/* One well-formed message. Non-zero (ERR_PEER for a peer out of turn): the link is
-	 * given up with that reason. */
+	/* One well-formed message. Non-zero: the link is given up; with ERR_PEER the reason is
+	 * link->why if the receiver has set it, else "out of turn". */
 	int (*message)(struct link *link, struct ipc_in *in);
 	/* The peer is gone (ERR_CLOSED), broke the rules (ERR_PEER, with `why`), or does not read
 	 * (ERR_FULL). The link is closed already; the owner may free it in here. Called once. */
@@ -25,11 +25,16 @@ struct link {
 	uv_poll_t poll;
 	const struct link_ops *ops;
 	void *owner;
-	int fault; /* a failure of link_send(), delivered to `gone` by the loop */
-	bool closed;
+	const char *why; /* a literal: what the peer did wrong */
+	int fault;       /* a failure of link_send(), delivered to `gone` by the loop */
+	bool closed;     /* link_close() was called or `gone` was delivered */
+	bool unhooked;   /* the loop has let go of it */
+	bool owned;      /* to be freed when the loop lets go of it */
+	bool busy;       /* several messages were waiting last time */
+	unsigned calm;   /* readinesses in which one message was taken unasked for more */
 };
 
-/* Takes over `fd` and starts to listen. */
+/* Takes over `fd` (closed on failure too) and starts to listen. ERR_IO. */
 int link_open(struct link *link, uv_loop_t *loop, int fd, enum ipc_kind self, enum ipc_kind peer,
               uint32_t peer_id, const struct link_ops *ops, void *owner);
 /* Closes without calling `gone`; free the memory no earlier than the next turn of the loop,
