@@ -112,6 +112,7 @@ static const struct field {
 } fields[] = {
     FIELD(SETUP_WORKER, ipc_setup_worker, reserved, ZERO),
     FIELD(SETUP_WORKER, ipc_setup_worker, empty_root, TEXT),
+    FIELD(SETUP_WORKER, ipc_setup_worker, mechanisms, TEXT),
     FIELD(SETUP_AUTH, ipc_setup_auth, reserved, ZERO),
     FIELD(SETUP_AUTH, ipc_setup_auth, accounts, TEXT),
     FIELD(SETUP_AUTH, ipc_setup_auth, location, TEXT),

@@ -64,6 +64,7 @@ enum {
 	IPC_PATH_MAX = 1024,
 	IPC_ADDR_MAX = 64, /* "[2001:db8::1]:65535" and a NUL */
 	IPC_TLS_KEY_SIZE = 80,
+	IPC_MECHANISMS_MAX = 256,
 	IPC_AUTH_NAME_MAX = 24,    /* SASL mechanism names are at most 20 octets */
 	IPC_AUTH_TAIL_MAX = 16384, /* octets of a SASL message, decoded */
 };
@@ -120,8 +121,9 @@ struct ipc_setup_worker {
 	uint8_t cleartext_always; /* 1: passwords in clear from anywhere; 0: TLS or loopback only */
 	uint8_t log_level;
 	uint8_t reserved[2];
-	char empty_root[IPC_PATH_MAX]; /* chroot here when root; "" for none */
-	uint32_t uid, gid;             /* become this; (uint32_t)-1 for no change */
+	char mechanisms[IPC_MECHANISMS_MAX]; /* SASL mechanisms, separated by spaces, best first */
+	char empty_root[IPC_PATH_MAX];       /* chroot here when root; "" for none */
+	uint32_t uid, gid;                   /* become this; (uint32_t)-1 for no change */
 };
 
 struct ipc_setup_auth {

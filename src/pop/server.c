@@ -217,7 +217,9 @@ void pop_server_body(struct pop_server *server, const struct pop_body *body)
 {
 	server->body = *body;
 	server->dot = (struct pop_dot){0};
-	server->header_left = body->header < body->length ? body->header : body->length;
+	server->header_left = server->verb == POP_RETR      ? 0 /* all one to RETR */
+	                      : body->header < body->length ? body->header
+	                                                    : body->length;
 	server->body_left = server->lines_left ? body->length - server->header_left : 0;
 	server->phase = PHASE_BODY_ANSWER;
 	server->answer = ERR_NONE;

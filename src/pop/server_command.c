@@ -333,9 +333,12 @@ static void run_capa(struct pop_server *server, struct pop_output *out)
 {
 	put(out, "+OK capability list follows\r\nTOP\r\nUIDL\r\n");
 	if (server->tls || server->clear_allowed) {
-		put(out, "USER\r\nSASL ");
-		put_span(out, span_str(server->conf->mechanisms));
-		put(out, "\r\n");
+		put(out, "USER\r\n");
+		if (server->conf->mechanisms[0]) {
+			put(out, "SASL ");
+			put_span(out, span_str(server->conf->mechanisms));
+			put(out, "\r\n");
+		}
 	}
 	if (server->tls_offered && !server->tls && server->state == POP_AUTHORIZATION)
 		put(out, "STLS\r\n");

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * restante-worker: the process. Takes its settings, listening sockets and
+ * certificates from the master, confines itself, and serves clients. Trusts the master only.
+ */
+#include "server/worker.h"
+
+#include "base/secret.h"
+#include "ipc/blob.h"
+#include "os/os.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct session *worker_find(struct worker *worker, uint64_t id)
+{
+	uint64_t slot = id & ((1u << WORKER_SLOT_BITS) - 1);
+	struct session *session = slot < worker->setup.max_sessions ? worker->slots[slot] : NULL;
+	return session && session->id == id ? session : NULL;
+}
+
+static void leave_if_done(struct worker *worker)
+{
+	if ((worker->draining || worker->stopping) && worker->session_count == 0)
+		child_exit(worker->child, 0);
+}
+
+void worker_forget(struct worker *worker, struct session *session)
+{
+	uint32_t slot = (uint32_t)(session->id & ((1u << WORKER_SLOT_BITS) - 1));
+	worker->slots[slot] = NULL;
+	worker->free_slots[worker->free_count++] = slot;
+	worker->session_count--;
+	leave_if_done(worker);
+}
+
+/* --- listening --- */
+
+static void on_connection(uv_poll_t *poll, int status, int events)
+{
+	struct worker_listener *listener = poll->data;
+	struct worker *worker = listener->worker;
+	(void)events;
+	for (int i = 0; status == 0 && i < WORKER_ACCEPT_MAX && !worker->draining; i++) {
+		union {
+			struct sockaddr any;
+			struct sockaddr_in6 v6;
+		} address;
+		socklen_t size = sizeof address;
+		int fd = accept4(listener->fd, &address.any, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd >= 0) {
+			session_begin(worker, listener, fd, &address.any);
+			continue;
+		}
+		if (errno == EAGAIN)
+			return;
+		if (errno != ECONNABORTED && errno != EINTR)
+			log_note(LOG_ERROR, "cannot accept a connection on %s: %s", listener->address,
+			         strerror(errno));
+	}
+}
+
+static void stop_listening(struct worker *worker)
+{
+	worker->draining = true;
+	for (unsigned i = 0; i < worker->listener_count; i++) {
+		struct worker_listener *listener = &worker->listeners[i];
+		if (listener->fd < 0)
+			continue;
+		uv_close((uv_handle_t *)&listener->poll, NULL);
+		(void)close(listener->fd);
+		listener->fd = -1;
+	}
+}
+
+static int listen_on(struct worker *worker)
+{
+	for (unsigned i = 0; i < worker->listener_count; i++) {
+		struct worker_listener *listener = &worker->listeners[i];
+		listener->poll.data = listener;
+		if (uv_poll_init_socket(worker->child->loop, &listener->poll, listener->fd) != 0 ||
+		    uv_poll_start(&listener->poll, UV_READABLE, on_connection) != 0)
+			return ERR_NOMEM;
+	}
+	return ERR_NONE;
+}
+
+/* --- time --- */
+
+static void on_sweep(uv_timer_t *timer)
+{
+	struct worker *worker = timer->data;
+	uint64_t now_ms = uv_now(worker->child->loop);
+	for (uint32_t slot = 0; slot < worker->setup.max_sessions; slot++) {
+		struct session *session = worker->slots[slot];
+		if (!session || session->await == AWAIT_COMMIT ||
+		    !pop_server_expired(&session->machine, now_ms))
+			continue;
+		session_end(session, "timeout");
+	}
+}
+
+/* --- control --- */
+
+static int take_setup(struct worker *worker, const struct ipc_setup_worker *setup)
+{
+	worker->setup = *setup;
+	if (setup->max_sessions == 0 || setup->max_sessions >= 1u << WORKER_SLOT_BITS)
+		return ERR_RANGE;
+	worker->conf = (struct pop_server_conf){
+	    .mechanisms = worker->setup.mechanisms,
+	    .bad_commands_max = setup->bad_commands_max,
+	    .login_timeout_ms = setup->login_timeout_ms,
+	    .autologout_ms = setup->autologout_ms,
+	};
+	worker->slots = calloc(setup->max_sessions, sizeof *worker->slots);
+	worker->free_slots = calloc(setup->max_sessions, sizeof *worker->free_slots);
+	if (!worker->slots || !worker->free_slots)
+		return ERR_NOMEM;
+	while (worker->free_count < setup->max_sessions) {
+		worker->free_slots[worker->free_count] = setup->max_sessions - 1 - worker->free_count;
+		worker->free_count++;
+	}
+	return ERR_NONE;
+}
+
+static int take_listener(struct worker *worker, struct ipc_in *in)
+{
+	const struct ipc_listener *from = in->fixed;
+	if (worker->listener_count == WORKER_LISTENERS_MAX)
+		return ERR_FULL;
+	struct worker_listener *listener = &worker->listeners[worker->listener_count++];
+	*listener = (struct worker_listener){.worker = worker, .fd = ipc_in_take(in, 0), .tls = from->tls};
+	memcpy(listener->address, from->address, sizeof listener->address);
+	return ERR_NONE;
+}
+
+static int take_certificate(struct worker *worker, struct ipc_in *in)
+{
+	const struct ipc_cert *cert = in->fixed;
+	struct error error = {""};
+	const char *pem;
+	int err = blob_map(in->fds[0], cert->octets, &pem);
+	if (err)
+		return err;
+	err = tls_add(worker->tls, span_of(pem, cert->octets), &error);
+	blob_unmap(pem, cert->octets);
+	if (err)
+		log_note(LOG_ERROR, "certificate: %s", error.text);
+	return err;
+}
+
+static int on_control(struct child *child, struct ipc_in *in)
+{
+	struct worker *worker = child->owner;
+	switch (in->type) {
+	case IPC_SETUP_WORKER:
+		return take_setup(worker, in->fixed);
+	case IPC_LISTENER:
+		return take_listener(worker, in);
+	case IPC_CERT:
+		return take_certificate(worker, in);
+	case IPC_TLS_KEYS: {
+		const struct ipc_tls_keys *keys = in->fixed;
+		tls_set_keys(worker->tls, keys->current, keys->previous);
+		return ERR_NONE;
+	}
+	default:
+		return ERR_PEER;
+	}
+}
+
+static int on_start(struct child *child)
+{
+	struct worker *worker = child->owner;
+	struct error error = {""};
+	worker->child = child;
+	uv_update_time(child->loop);
+	worker->sweep.data = worker;
+	if (uv_timer_init(child->loop, &worker->sweep) != 0 ||
+	    uv_timer_start(&worker->sweep, on_sweep, WORKER_SWEEP_MS, WORKER_SWEEP_MS) != 0)
+		return ERR_NOMEM;
+	for (unsigned i = 0; i < worker->listener_count; i++)
+		if (worker->listeners[i].tls && !tls_ready(worker->tls))
+			return ERR_CONFIG;
+	struct os_confine confine = {.role = OS_WORKER};
+	int err = os_become(worker->setup.uid, worker->setup.gid, worker->setup.empty_root, &error);
+	if (!err)
+		err = os_confine(&confine, &error);
+	if (err) {
+		log_note(LOG_ERROR, "worker not confined: %s", error.text);
+		return err;
+	}
+	return listen_on(worker);
+}
+
+static int on_peer(struct child *child, enum ipc_kind kind, uint32_t id, int fd)
+{
+	struct worker *worker = child->owner;
+	worker->child = child;
+	return mail_link(worker, kind, id, fd);
+}
+
+static void on_drain(struct child *child)
+{
+	struct worker *worker = child->owner;
+	stop_listening(worker);
+	leave_if_done(worker);
+}
+
+/* A commit that has been asked for is waited for, so that its client hears the outcome; all else ends. */
+static void on_stop(struct child *child)
+{
+	struct worker *worker = child->owner;
+	worker->stopping = true;
+	stop_listening(worker);
+	for (uint32_t slot = 0; slot < worker->setup.max_sessions; slot++)
+		if (worker->slots && worker->slots[slot] && worker->slots[slot]->await != AWAIT_COMMIT)
+			session_end(worker->slots[slot], "server stops");
+	leave_if_done(worker);
+}
+
+int main(void)
+{
+	static const struct child_ops ops = {
+	    .control = on_control, .start = on_start, .peer = on_peer, .drain = on_drain, .stop = on_stop};
+	struct worker *worker = calloc(1, sizeof *worker);
+	if (!worker || tls_new(&worker->tls) != ERR_NONE) {
+		free(worker);
+		return EXIT_FAILURE;
+	}
+	int status = child_run(IPC_WORKER, &ops, worker);
+	tls_free(worker->tls);
+	free(worker->slots);
+	free(worker->free_slots);
+	free(worker);
+	return status;
+}

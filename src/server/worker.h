@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The worker: client sockets, TLS, POP3 sessions, deletion marks. It opens no
+ * file, knows no account, and holds a maildrop only as the keeper's listing and
+ * descriptors. One loop; a session has one owner and is run to its next wait in one go.
+ *
+ * worker.c is the process, worker_session.c a session's octets, worker_mail.c what a session
+ * asks of auth and keeper.
+ */
+#ifndef SERVER_WORKER_H
+#define SERVER_WORKER_H
+
+#include "base/buf.h"
+#include "log/log.h"
+#include "net/conn.h"
+#include "net/listen.h"
+#include "pop/server.h"
+#include "server/child.h"
+
+enum {
+	WORKER_IN_SIZE = 65536,  /* octets read at once, and kept for a session that cannot take them yet */
+	WORKER_RAW_SIZE = 65536, /* octets of a message file read at once */
+	WORKER_OUT_SIZE =
+	    196608, /* octets of replies written at once, and kept for a client that does not read */
+	WORKER_SEND_FILE_MIN = 16384, /* octets from which on sendfile() is cheaper than copying */
+	WORKER_LISTENERS_MAX = 32,
+	WORKER_ACCEPT_MAX = 16, /* connections taken before the loop looks at others again */
+	WORKER_SWEEP_MS = 1000, /* how often timeouts are looked for */
+	WORKER_SLOT_BITS = 24,  /* of a session's number: its place in the table; the rest never repeats */
+};
+
+/* Whose answer a session waits for. */
+enum worker_await { AWAIT_NOTHING, AWAIT_AUTH, AWAIT_OPEN, AWAIT_BODY, AWAIT_COMMIT };
+
+/* A message the keeper has opened for us. */
+struct worker_body {
+	struct ipc_body facts;
+	int fd; /* -1 when facts.err says why not */
+};
+
+struct session {
+	uint64_t id;
+	struct worker *worker;
+	struct conn conn;
+	uv_poll_t poll;
+	uint8_t events; /* what is polled for: UV_READABLE, UV_WRITABLE */
+	uint8_t await;  /* enum worker_await */
+	bool shaking;   /* in the TLS handshake */
+	bool stls;      /* the handshake came by STLS */
+	bool opened;    /* the keeper has the maildrop open for us */
+	struct pop_server machine;
+	struct buf in;   /* input the machine could not take yet */
+	struct buf out;  /* output the socket had no room for */
+	size_t out_sent; /* octets of `out` that are gone */
+
+	char *user;    /* account name once logged in */
+	char *listing; /* mapped when listing_mapped, else from malloc */
+	uint64_t listing_size;
+	bool listing_mapped;
+	unsigned char *marks;
+	struct worker_body *ahead; /* messages opened ahead, from ahead_at to ahead_count */
+	uint8_t ahead_at, ahead_count;
+	struct worker_body body; /* the one being sent; fd -1 for none */
+	uint64_t body_at;        /* next raw octet, as an offset in the file */
+
+	uint64_t began_ms, octets_in, octets_out;
+	uint32_t fetched; /* bodies sent whole or in part */
+	char address[NET_ADDRESS_MAX];
+};
+
+struct worker_listener {
+	struct worker *worker;
+	uv_poll_t poll;
+	int fd;
+	bool tls;
+	char address[IPC_ADDR_MAX];
+};
+
+struct worker {
+	struct child *child;
+	struct ipc_setup_worker setup;
+	struct pop_server_conf conf;
+	struct tls *tls;
+	struct worker_listener listeners[WORKER_LISTENERS_MAX];
+	unsigned listener_count;
+	struct link *auth, *keeper; /* NULL while there is none */
+	uv_timer_t sweep;
+	bool draining, stopping;
+
+	struct session **slots; /* setup.max_sessions of them */
+	uint32_t *free_slots;   /* a stack of free_count */
+	uint32_t free_count;
+	uint32_t session_count;
+	uint64_t serial; /* sessions begun so far */
+
+	char in[WORKER_IN_SIZE], raw[WORKER_RAW_SIZE], out[WORKER_OUT_SIZE]; /* of the session being run */
+};
+
+/* --- worker.c --- */
+
+/* The session with this number, or NULL when it has ended. */
+struct session *worker_find(struct worker *worker, uint64_t id);
+/* A session has ended: its place is free, and a draining worker may be done. */
+void worker_forget(struct worker *worker, struct session *session);
+
+/* --- worker_session.c --- */
+
+/* Takes over the connection; on failure it is closed. */
+void session_begin(struct worker *worker, const struct worker_listener *listener, int fd,
+                   const struct sockaddr *address);
+/* Runs the session as far as it goes. It may have ended (and be freed) afterwards. */
+void session_run(struct session *session);
+/* Ends it now: no update, unless one is done already. `result` is for the log. */
+void session_end(struct session *session, const char *result);
+
+/* --- worker_mail.c --- */
+
+/* The machine's wishes. True: there is an answer already, go on; false: wait. */
+bool mail_login(struct session *session);
+bool mail_sasl(struct session *session);
+void mail_cancel(struct session *session);
+bool mail_body(struct session *session, struct span input);
+bool mail_commit(struct session *session);
+/* Gives up whatever the session holds or has asked for. */
+void mail_release(struct session *session);
+void mail_close_body(struct session *session);
+
+/* Links to auth and keeper. */
+int mail_link(struct worker *worker, enum ipc_kind kind, uint32_t id, int fd);
+
+#endif

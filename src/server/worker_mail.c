@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a session asks of auth and keeper, and what they answer. Runs in the
+ * worker. Their answers are checked before use: a listing is validated, a message
+ * that does not match it is not sent.
+ */
+#include "server/worker.h"
+
+#include "base/secret.h"
+#include "ipc/blob.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* --- asking --- */
+
+/* Sends a login request with its secret tail, and wipes what is ours of it. */
+static bool ask_auth(struct session *session, enum ipc_type type, const struct ipc_auth_begin *begin,
+                     struct span tail)
+{
+	if (!session->worker->auth) {
+		pop_server_not_logged_in(&session->machine, ERR_IO);
+		return true;
+	}
+	session->await = AWAIT_AUTH;
+	link_send(session->worker->auth, type, session->id, begin, tail, NULL, 0);
+	return false;
+}
+
+static void wipe(struct span secret)
+{
+	if (secret.len)
+		secret_wipe((char *)(uintptr_t)secret.ptr, secret.len);
+}
+
+bool mail_login(struct session *session)
+{
+	const struct pop_ask *ask = &session->machine.ask;
+	struct ipc_auth_begin begin = {.method = IPC_AUTH_PASSWORD, .tls = session->conn.ssl != NULL};
+	char tail[2 * POP_COMMAND_MAX];
+	(void)snprintf(begin.address, sizeof begin.address, "%s", session->address);
+	memcpy(tail, ask->user.ptr, ask->user.len);
+	tail[ask->user.len] = '\0';
+	memcpy(tail + ask->user.len + 1, ask->secret.ptr, ask->secret.len);
+	struct span all = span_of(tail, ask->user.len + 1 + ask->secret.len);
+	wipe(ask->secret);
+	bool answered = ask_auth(session, IPC_AUTH_BEGIN, &begin, all);
+	wipe(all);
+	return answered;
+}
+
+bool mail_sasl(struct session *session)
+{
+	const struct pop_ask *ask = &session->machine.ask;
+	struct ipc_auth_begin begin = {.method = IPC_AUTH_SASL, .tls = session->conn.ssl != NULL};
+	bool first = ask->mechanism.len > 0;
+	begin.has_initial = ask->has_initial;
+	(void)snprintf(begin.address, sizeof begin.address, "%s", session->address);
+	(void)span_to_text(ask->mechanism, begin.mechanism, sizeof begin.mechanism);
+	bool answered =
+	    ask_auth(session, first ? IPC_AUTH_BEGIN : IPC_AUTH_STEP, first ? &begin : NULL, ask->secret);
+	wipe(ask->secret);
+	return answered;
+}
+
+void mail_cancel(struct session *session)
+{
+	if (session->worker->auth)
+		link_send(session->worker->auth, IPC_AUTH_CANCEL, session->id, NULL, SPAN(""), NULL, 0);
+}
+
+/* Begins to send the message at the front of what was opened ahead. */
+static void use_body(struct session *session)
+{
+	session->body = session->ahead[session->ahead_at++];
+	const struct ipc_body *facts = &session->body.facts;
+	uint64_t listed = session->machine.listing.octets[facts->number - 1];
+	if (facts->err || facts->wire != listed) {
+		pop_server_no_body(&session->machine, facts->err ? facts->err : ERR_CHANGED);
+		mail_close_body(session);
+		return;
+	}
+	session->body_at = facts->offset;
+	session->fetched++;
+	struct pop_body body = {.length = facts->length,
+	                        .header = facts->header,
+	                        .wire_form =
+	                            (facts->flags & IPC_BODY_CRLF) && (facts->flags & IPC_BODY_NO_DOTS)};
+	pop_server_body(&session->machine, &body);
+}
+
+void mail_close_body(struct session *session)
+{
+	if (session->body.fd >= 0)
+		(void)close(session->body.fd);
+	session->body.fd = -1;
+}
+
+static void drop_ahead(struct session *session)
+{
+	while (session->ahead_at < session->ahead_count) {
+		int fd = session->ahead[session->ahead_at++].fd;
+		if (fd >= 0)
+			(void)close(fd);
+	}
+	free(session->ahead);
+	session->ahead = NULL;
+	session->ahead_at = session->ahead_count = 0;
+}
+
+bool mail_body(struct session *session, struct span input)
+{
+	uint32_t number = session->machine.ask.number;
+	if (session->ahead_at < session->ahead_count &&
+	    session->ahead[session->ahead_at].facts.number == number) {
+		use_body(session);
+		return true;
+	}
+	drop_ahead(session); /* the client took another turn than it looked like */
+	uint32_t numbers[IPC_BODIES_MAX] = {number};
+	struct ipc_drop_body ask = {
+	    .count = 1 + pop_server_ahead(&session->machine, input, numbers + 1, IPC_BODIES_MAX - 1)};
+	session->await = AWAIT_BODY;
+	link_send(session->worker->keeper, IPC_DROP_BODY, session->id, &ask,
+	          span_of((const char *)numbers, ask.count * sizeof *numbers), NULL, 0);
+	return false;
+}
+
+bool mail_commit(struct session *session)
+{
+	const struct pop_server *machine = &session->machine;
+	struct ipc_drop_commit ask = {.count = machine->marked, .total = machine->listing.count};
+	struct span bitmap = span_of((const char *)session->marks, (ask.total + 7u) / 8);
+	int fd = -1;
+	if (bitmap.len > IPC_TAIL_MAX && blob_copy("deletions", bitmap, &fd) != ERR_NONE) {
+		pop_server_committed(&session->machine, ERR_NOMEM, 0);
+		return true;
+	}
+	session->await = AWAIT_COMMIT;
+	link_send(session->worker->keeper, IPC_DROP_COMMIT, session->id, &ask, fd < 0 ? bitmap : SPAN(""),
+	          &fd, fd < 0 ? 0 : 1);
+	return false;
+}
+
+void mail_release(struct session *session)
+{
+	struct worker *worker = session->worker;
+	if (worker->auth && session->await == AWAIT_AUTH)
+		link_send(worker->auth, IPC_AUTH_CANCEL, session->id, NULL, SPAN(""), NULL, 0);
+	if (worker->keeper && (session->opened || session->await == AWAIT_OPEN))
+		link_send(worker->keeper, IPC_DROP_CLOSE, session->id, NULL, SPAN(""), NULL, 0);
+	session->opened = false;
+	session->await = AWAIT_NOTHING;
+	mail_close_body(session);
+	drop_ahead(session);
+	if (session->listing_mapped)
+		blob_unmap(session->listing, session->listing_size);
+	else
+		free(session->listing);
+	free(session->marks);
+	free(session->user);
+	session->listing = NULL;
+	session->marks = NULL;
+	session->user = NULL;
+}
+
+/* --- answers of auth --- */
+
+static int auth_ok(struct session *session, const struct ipc_auth_ok *ok)
+{
+	struct worker *worker = session->worker;
+	free(session->user);
+	session->user = strndup(ok->ticket.account, sizeof ok->ticket.account);
+	if (!worker->keeper || !session->user) {
+		pop_server_not_logged_in(&session->machine, ERR_IO);
+		return ERR_NONE;
+	}
+	struct ipc_drop_open open = {.ticket = ok->ticket};
+	session->await = AWAIT_OPEN;
+	link_send(worker->keeper, IPC_DROP_OPEN, session->id, &open, SPAN(""), NULL, 0);
+	return ERR_NONE;
+}
+
+static int auth_message(struct link *link, struct ipc_in *in)
+{
+	struct session *session = worker_find(link->owner, in->session);
+	if (!session)
+		return ERR_NONE; /* it ended while the answer was on its way */
+	if (session->await != AWAIT_AUTH)
+		return ERR_PEER;
+	session->await = AWAIT_NOTHING;
+	struct pop_output out = {session->worker->out, 0, POP_AUTH_LINE_MAX};
+	switch (in->type) {
+	case IPC_AUTH_OK:
+		(void)auth_ok(session, in->fixed);
+		break;
+	case IPC_AUTH_FAIL:
+		pop_server_not_logged_in(&session->machine, ((const struct ipc_auth_fail *)in->fixed)->err);
+		break;
+	case IPC_AUTH_CHALLENGE:
+		if (pop_server_challenge(&session->machine, in->tail, &out) != ERR_NONE ||
+		    buf_add(&session->out, span_of(out.ptr, out.len)) != ERR_NONE) {
+			session_end(session, "challenge too long");
+			return ERR_NONE;
+		}
+		break;
+	default:
+		return ERR_PEER;
+	}
+	session_run(session);
+	return ERR_NONE;
+}
+
+/* --- answers of the keeper --- */
+
+/* Checks a listing whole before the machine reads from it. */
+static int check_listing(const char *octets, uint64_t size, uint32_t count, struct pop_listing *ret)
+{
+	uint64_t fixed = (uint64_t)count * (sizeof(uint64_t) + sizeof(uint32_t)) + sizeof(uint32_t);
+	if (size < fixed)
+		return ERR_PEER;
+	ret->count = count;
+	ret->octets = (const uint64_t *)(const void *)octets;
+	ret->uid_at = (const uint32_t *)(const void *)(octets + (uint64_t)count * sizeof(uint64_t));
+	ret->uids = octets + fixed;
+	uint64_t total = 0;
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t at = ret->uid_at[i], end = ret->uid_at[i + 1];
+		if (end <= at || end - at > 70 || ret->octets[i] > INT64_MAX - total)
+			return ERR_PEER;
+		total += ret->octets[i];
+	}
+	return ret->uid_at[0] == 0 && ret->uid_at[count] == size - fixed ? ERR_NONE : ERR_PEER;
+}
+
+/* Brings the listing into the session: mapped, or a copy of the tail. */
+static int take_listing(struct session *session, struct ipc_in *in, const struct ipc_drop_opened *opened)
+{
+	const char *map;
+	session->listing_size = opened->listing_octets;
+	if (in->fd_count) {
+		int err = blob_map(in->fds[0], opened->listing_octets, &map);
+		if (err)
+			return err;
+		session->listing = (char *)(uintptr_t)map;
+		session->listing_mapped = true;
+		return ERR_NONE;
+	}
+	if (in->tail.len != opened->listing_octets)
+		return ERR_PEER;
+	session->listing = malloc(in->tail.len + 1);
+	if (!session->listing)
+		return ERR_NOMEM;
+	memcpy(session->listing, in->tail.ptr, in->tail.len);
+	return ERR_NONE;
+}
+
+static void log_login(const struct session *session)
+{
+	char tls[64];
+	struct log_line line;
+	conn_describe(&session->conn, tls, sizeof tls);
+	log_begin(&line, LOG_INFO, "login");
+	log_num(&line, "session", session->id);
+	log_text(&line, "user", session->user);
+	log_text(&line, "addr", session->address);
+	log_text(&line, "tls", tls);
+	log_num(&line, "messages", session->machine.listing.count);
+	log_num(&line, "octets", session->machine.octets);
+	log_end(&line);
+}
+
+static int drop_opened(struct session *session, struct ipc_in *in)
+{
+	const struct ipc_drop_opened *opened = in->fixed;
+	struct pop_listing listing;
+	session->opened = true;
+	int err = take_listing(session, in, opened);
+	if (!err)
+		err = check_listing(session->listing, opened->listing_octets, opened->count, &listing);
+	if (err == ERR_PEER)
+		return err;
+	session->marks = err ? NULL : calloc(1, (opened->count + 7u) / 8 + 1);
+	if (!session->marks) {
+		session_end(session, "out of memory");
+		return ERR_NONE;
+	}
+	pop_server_logged_in(&session->machine, &listing, session->marks);
+	log_login(session);
+	session_run(session);
+	return ERR_NONE;
+}
+
+static int drop_bodies(struct session *session, struct ipc_in *in)
+{
+	const struct ipc_drop_bodies *bodies = in->fixed;
+	const struct ipc_body *facts = (const struct ipc_body *)(const void *)in->tail.ptr;
+	if (bodies->count == 0 || in->tail.len != bodies->count * sizeof *facts ||
+	    bodies->count > IPC_BODIES_MAX || facts[0].number != session->machine.ask.number)
+		return ERR_PEER;
+	session->ahead = calloc(bodies->count, sizeof *session->ahead);
+	if (!session->ahead) {
+		session_end(session, "out of memory");
+		return ERR_NONE;
+	}
+	unsigned fd = 0;
+	for (uint32_t i = 0; i < bodies->count; i++) {
+		bool good = facts[i].err == ERR_NONE;
+		if (facts[i].number == 0 || facts[i].number > session->machine.listing.count ||
+		    (good && fd >= in->fd_count))
+			return ERR_PEER;
+		session->ahead[i] =
+		    (struct worker_body){.facts = facts[i], .fd = good ? ipc_in_take(in, fd++) : -1};
+		session->ahead_count = (uint8_t)(i + 1);
+	}
+	use_body(session);
+	session_run(session);
+	return ERR_NONE;
+}
+
+static int keeper_message(struct link *link, struct ipc_in *in)
+{
+	static const uint8_t awaited[IPC_TYPES] = {
+	    [IPC_DROP_OPENED] = AWAIT_OPEN,
+	    [IPC_DROP_FAILED] = AWAIT_OPEN,
+	    [IPC_DROP_BODIES] = AWAIT_BODY,
+	    [IPC_DROP_COMMITTED] = AWAIT_COMMIT,
+	};
+	struct session *session = worker_find(link->owner, in->session);
+	if (!session)
+		return ERR_NONE; /* it ended while the answer was on its way */
+	if (session->await == AWAIT_NOTHING || session->await != awaited[in->type])
+		return ERR_PEER;
+	session->await = AWAIT_NOTHING;
+	if (in->type == IPC_DROP_OPENED)
+		return drop_opened(session, in);
+	if (in->type == IPC_DROP_BODIES)
+		return drop_bodies(session, in);
+	if (in->type == IPC_DROP_FAILED) {
+		pop_server_not_logged_in(&session->machine, ((const struct ipc_drop_failed *)in->fixed)->err);
+	} else {
+		const struct ipc_drop_committed *done = in->fixed;
+		session->opened = false;
+		pop_server_committed(&session->machine, done->err, done->removed);
+	}
+	session_run(session);
+	return ERR_NONE;
+}
+
+/* --- links --- */
+
+/* Auth is gone: logins under way get a temporary failure; sessions that are in go on. */
+static void auth_lost(struct session *session)
+{
+	if (session->await != AWAIT_AUTH)
+		return;
+	session->await = AWAIT_NOTHING;
+	pop_server_not_logged_in(&session->machine, ERR_IO);
+	session_run(session);
+}
+
+/* The keeper is gone, and with it the locks: what held a maildrop ends without update. */
+static void keeper_lost(struct session *session)
+{
+	bool opening = session->await == AWAIT_OPEN;
+	if (!opening && !session->opened)
+		return;
+	session->opened = false;
+	session->await = AWAIT_NOTHING;
+	if (!opening) {
+		session_end(session, "keeper lost");
+		return;
+	}
+	pop_server_not_logged_in(&session->machine, ERR_IO);
+	session_run(session);
+}
+
+static void link_gone(struct link *link, int err, const char *why)
+{
+	struct worker *worker = link->owner;
+	enum ipc_kind kind = link->channel.peer;
+	bool auth = kind == IPC_AUTH;
+	if (err != ERR_CLOSED)
+		child_report_fault(worker->child, kind, link->channel.peer_id, why ? why : err_text(err));
+	if (auth)
+		worker->auth = NULL;
+	else
+		worker->keeper = NULL;
+	link_free(link);
+	for (uint32_t slot = 0; slot < worker->setup.max_sessions; slot++) {
+		if (!worker->slots[slot])
+			continue;
+		if (auth)
+			auth_lost(worker->slots[slot]);
+		else
+			keeper_lost(worker->slots[slot]);
+	}
+}
+
+int mail_link(struct worker *worker, enum ipc_kind kind, uint32_t id, int fd)
+{
+	static const struct link_ops auth_ops = {.message = auth_message, .gone = link_gone};
+	static const struct link_ops keeper_ops = {.message = keeper_message, .gone = link_gone};
+	struct link **slot = kind == IPC_AUTH ? &worker->auth : &worker->keeper;
+	struct link *link = calloc(1, sizeof *link);
+	if (!link || (kind != IPC_AUTH && kind != IPC_KEEPER)) {
+		free(link);
+		(void)close(fd);
+		return link ? ERR_PEER : ERR_NOMEM;
+	}
+	if (*slot)
+		link_gone(*slot, ERR_CLOSED, NULL); /* its successor is here before we saw its end */
+	*slot = link;
+	return link_open(link, worker->child->loop, fd, IPC_WORKER, kind, id,
+	                 kind == IPC_AUTH ? &auth_ops : &keeper_ops, worker);
+}

@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A session's octets: socket and TLS on one side, the POP3 server machine on the
+ * other. Runs in the worker; trusts nothing the client sends.
+ */
+#include "server/worker.h"
+
+#include "base/secret.h"
+#include "base/time.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* What the session does next. */
+enum next {
+	NEXT_STEP,  /* the machine goes on */
+	NEXT_READ,  /* wait until the socket is readable */
+	NEXT_WRITE, /* wait until it is writable */
+	NEXT_WAIT,  /* wait for auth or keeper */
+	NEXT_ENDED, /* the session is gone */
+};
+
+static enum next end(struct session *session, const char *result)
+{
+	session_end(session, result);
+	return NEXT_ENDED;
+}
+
+static void on_ready(uv_poll_t *poll, int status, int events);
+
+static void poll_for(struct session *session, int events)
+{
+	if (session->events == events)
+		return; /* each change costs system calls */
+	session->events = (uint8_t)events;
+	if (events)
+		(void)uv_poll_start(&session->poll, events, on_ready);
+	else
+		(void)uv_poll_stop(&session->poll);
+}
+
+/* --- output --- */
+
+/* Writes octets until done or the socket is full; *ret_sent says how far it got. */
+static int write_some(struct session *session, struct span octets, bool more, size_t *ret_sent)
+{
+	int err = ERR_NONE;
+	*ret_sent = 0;
+	while (!err && *ret_sent < octets.len) {
+		size_t count = 0;
+		err = conn_write(&session->conn, span_after(octets, *ret_sent), more, &count);
+		*ret_sent += count;
+	}
+	session->octets_out += *ret_sent;
+	if (*ret_sent)
+		pop_server_active(&session->machine, uv_now(session->worker->child->loop));
+	return err;
+}
+
+/* What was left over before: true when all of it is gone. */
+static bool flush_kept(struct session *session, int *ret_err)
+{
+	size_t sent;
+	*ret_err = write_some(session, span_after(buf_span(&session->out), session->out_sent), false, &sent);
+	session->out_sent += sent;
+	if (session->out_sent < session->out.len)
+		return false;
+	buf_finish(&session->out);
+	session->out_sent = 0;
+	return true;
+}
+
+/* The machine's output: what the socket does not take is kept. */
+static enum next flush(struct session *session, struct pop_output *out, bool more)
+{
+	if (!out->len)
+		return NEXT_STEP;
+	size_t sent;
+	int err = write_some(session, span_of(out->ptr, out->len), more, &sent);
+	struct span rest = span_after(span_of(out->ptr, out->len), sent);
+	out->len = 0;
+	if (err && err != ERR_AGAIN)
+		return end(session, "disconnected");
+	if (rest.len && buf_add(&session->out, rest) != ERR_NONE)
+		return end(session, "out of memory");
+	return rest.len ? NEXT_WRITE : NEXT_STEP;
+}
+
+/* --- input --- */
+
+static enum next read_input(struct session *session, struct pop_input *in)
+{
+	struct worker *worker = session->worker;
+	if (in->len && in->ptr != worker->in)
+		memmove(worker->in, in->ptr, in->len);
+	in->ptr = worker->in;
+	size_t count = 0;
+	int err = conn_read(&session->conn, in->ptr + in->len, WORKER_IN_SIZE - in->len, &count);
+	if (err == ERR_AGAIN)
+		return session->conn.wants_write ? NEXT_WRITE : NEXT_READ;
+	if (err)
+		return end(session, "disconnected");
+	in->len += count;
+	session->octets_in += count;
+	return NEXT_STEP;
+}
+
+/* --- messages --- */
+
+/* Straight from the file to the socket: the message needs no conversion. */
+static enum next send_file(struct session *session, struct pop_output *out, uint64_t length)
+{
+	enum next next = flush(session, out, true);
+	if (next != NEXT_STEP)
+		return next;
+	size_t count = 0;
+	int err = conn_send_file(&session->conn, session->body.fd, session->body_at, length, &count);
+	if (err == ERR_AGAIN)
+		return NEXT_WRITE;
+	if (err)
+		return end(session, err == ERR_CORRUPT ? "message cut short" : "disconnected");
+	session->body_at += count;
+	session->octets_out += count;
+	pop_server_active(&session->machine, uv_now(session->worker->child->loop));
+	return pop_server_octets_sent(&session->machine, count) ? end(session, "message not as listed")
+	                                                        : NEXT_STEP;
+}
+
+static enum next send_body(struct session *session, struct pop_output *out)
+{
+	uint64_t as_is = session->conn.ssl ? 0 : pop_server_octets_as_is(&session->machine);
+	if (as_is >= WORKER_SEND_FILE_MIN)
+		return send_file(session, out, as_is);
+	uint64_t left = pop_server_octets_left(&session->machine);
+	size_t size = left < WORKER_RAW_SIZE ? (size_t)left : WORKER_RAW_SIZE;
+	if (out->cap - out->len < 2 * size) { /* encoding at most doubles */
+		enum next next = flush(session, out, true);
+		if (next != NEXT_STEP)
+			return next;
+	}
+	ssize_t count = pread(session->body.fd, session->worker->raw, size, (off_t)session->body_at);
+	if (count <= 0)
+		return end(session, "message cut short");
+	struct span raw = span_of(session->worker->raw, (size_t)count);
+	int err = pop_server_octets(&session->machine, &raw, out);
+	session->body_at += (size_t)count - raw.len;
+	return err ? end(session, "message not as listed") : NEXT_STEP;
+}
+
+/* --- TLS --- */
+
+static enum next start_tls(struct session *session, struct pop_output *out)
+{
+	enum next next = flush(session, out, false);
+	if (next != NEXT_STEP)
+		return next;
+	if (conn_start_tls(&session->conn, session->worker->tls) != ERR_NONE)
+		return end(session, "out of memory");
+	session->shaking = session->stls = true;
+	return NEXT_READ;
+}
+
+static enum next shake_hands(struct session *session)
+{
+	struct error error = {""};
+	int err = conn_handshake(&session->conn, &error);
+	if (err == ERR_AGAIN)
+		return session->conn.wants_write ? NEXT_WRITE : NEXT_READ;
+	if (err) {
+		struct log_line line;
+		log_begin(&line, LOG_INFO, "tls-failed");
+		log_num(&line, "session", session->id);
+		log_text(&line, "addr", session->address);
+		log_text(&line, "error", error.text[0] ? error.text : "connection closed");
+		log_end(&line);
+		return end(session, "tls failed");
+	}
+	session->shaking = false;
+	if (session->stls)
+		pop_server_tls(&session->machine);
+	return NEXT_STEP;
+}
+
+/* --- the pump --- */
+
+/* One wish of the machine. */
+static enum next fulfil(struct session *session, enum pop_want want, struct pop_input *in,
+                        struct pop_output *out)
+{
+	bool answered = true;
+	enum next next;
+	switch (want) {
+	case POP_WANT_INPUT:
+		next = flush(session, out, false);
+		return next == NEXT_STEP ? read_input(session, in) : next;
+	case POP_WANT_ROOM:
+		return flush(session, out, false);
+	case POP_WANT_OCTETS:
+		return send_body(session, out);
+	case POP_WANT_TLS:
+		return start_tls(session, out);
+	case POP_WANT_CLOSE:
+		next = flush(session, out, false);
+		return next == NEXT_STEP ? end(session, "closed") : next;
+	case POP_WANT_CANCEL:
+		mail_cancel(session);
+		return NEXT_STEP;
+	case POP_WANT_LOGIN:
+		answered = mail_login(session);
+		break;
+	case POP_WANT_SASL:
+		answered = mail_sasl(session);
+		break;
+	case POP_WANT_BODY:
+		answered = mail_body(session, span_of(in->ptr, in->len));
+		break;
+	case POP_WANT_COMMIT:
+		answered = mail_commit(session);
+		break;
+	}
+	if (answered)
+		return NEXT_STEP;
+	next = flush(session, out, false); /* what is answered already is not held back meanwhile */
+	return next == NEXT_STEP ? NEXT_WAIT : next;
+}
+
+/* Brings back the input that was kept. */
+static struct pop_input take_input(struct session *session)
+{
+	struct worker *worker = session->worker;
+	struct pop_input in = {worker->in, session->in.len};
+	if (in.len) {
+		memcpy(worker->in, session->in.ptr, in.len);
+		secret_wipe(session->in.ptr, session->in.len); /* it may hold a password */
+		buf_finish(&session->in);
+	}
+	return in;
+}
+
+static enum next pump(struct session *session)
+{
+	struct worker *worker = session->worker;
+	struct pop_input in = take_input(session);
+	struct pop_output out = {worker->out, 0, sizeof worker->out};
+	enum next next = NEXT_STEP;
+	while (next == NEXT_STEP) {
+		enum pop_want want =
+		    pop_server_step(&session->machine, &in, &out, uv_now(worker->child->loop));
+		next = fulfil(session, want, &in, &out);
+		if (next != NEXT_ENDED && session->body.fd >= 0 && !pop_server_octets_left(&session->machine))
+			mail_close_body(session);
+	}
+	if (next != NEXT_ENDED && in.len && buf_add(&session->in, span_of(in.ptr, in.len)) != ERR_NONE)
+		return end(session, "out of memory");
+	return next;
+}
+
+void session_run(struct session *session)
+{
+	enum next next = NEXT_STEP;
+	int err = ERR_NONE;
+	if (session->await != AWAIT_NOTHING)
+		next = NEXT_WAIT;
+	if (!flush_kept(session, &err))
+		next = err == ERR_AGAIN ? NEXT_WRITE : end(session, "disconnected");
+	if (next == NEXT_STEP && session->shaking)
+		next = shake_hands(session);
+	if (next == NEXT_STEP)
+		next = pump(session);
+	if (next == NEXT_READ)
+		poll_for(session, UV_READABLE);
+	else if (next == NEXT_WRITE)
+		poll_for(session, UV_WRITABLE);
+}
+
+static void on_ready(uv_poll_t *poll, int status, int events)
+{
+	struct session *session = poll->data;
+	(void)events;
+	if (status < 0)
+		session_end(session, "disconnected");
+	else if (session->await != AWAIT_NOTHING && session->events == UV_READABLE)
+		poll_for(session, 0); /* more input than we can take now: look again after the answer */
+	else
+		session_run(session);
+}
+
+/* --- beginning and end --- */
+
+void session_begin(struct worker *worker, const struct worker_listener *listener, int fd,
+                   const struct sockaddr *address)
+{
+	static const char full[] = "-ERR [SYS/TEMP] too many sessions, try again later\r\n";
+	struct session *session = worker->free_count ? calloc(1, sizeof *session) : NULL;
+	if (!session || uv_poll_init_socket(worker->child->loop, &session->poll, fd) != 0) {
+		if (!listener->tls)
+			(void)send(fd, full, sizeof full - 1, MSG_NOSIGNAL);
+		(void)close(fd);
+		free(session);
+		return;
+	}
+	uint32_t slot = worker->free_slots[--worker->free_count];
+	worker->slots[slot] = session;
+	worker->session_count++;
+	session->id = ++worker->serial << WORKER_SLOT_BITS | slot;
+	session->worker = worker;
+	session->poll.data = session;
+	session->body.fd = -1;
+	session->began_ms = uv_now(worker->child->loop);
+	session->shaking = listener->tls;
+	buf_init(&session->in, WORKER_IN_SIZE);
+	buf_init(&session->out, WORKER_OUT_SIZE);
+	net_address_text(address, session->address);
+	conn_init(&session->conn, fd);
+	pop_server_init(&session->machine, &worker->conf, listener->tls, tls_ready(worker->tls),
+	                worker->setup.cleartext_always || net_is_loopback(address), session->began_ms);
+	if (listener->tls && conn_start_tls(&session->conn, worker->tls) != ERR_NONE) {
+		session_end(session, "out of memory");
+		return;
+	}
+	if (listener->tls)
+		poll_for(session, UV_READABLE);
+	else
+		session_run(session);
+}
+
+static void log_end_of(const struct session *session, const char *result)
+{
+	const struct pop_server *machine = &session->machine;
+	bool in = machine->state == POP_TRANSACTION;
+	struct log_line line;
+	log_begin(&line, LOG_INFO, "end");
+	log_num(&line, "session", session->id);
+	if (session->user)
+		log_text(&line, "user", session->user);
+	log_text(&line, "addr", session->address);
+	log_text(&line, "result", result);
+	log_num(&line, "ms", uv_now(session->worker->child->loop) - session->began_ms);
+	log_num(&line, "in", session->octets_in);
+	log_num(&line, "out", session->octets_out);
+	if (in) {
+		log_num(&line, "fetched", session->fetched);
+		log_num(&line, "deleted", machine->removed);
+		log_num(&line, "left", machine->listing.count - machine->removed);
+	}
+	log_end(&line);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	free(handle->data);
+}
+
+void session_end(struct session *session, const char *result)
+{
+	log_end_of(session, result);
+	mail_release(session);
+	(void)uv_poll_stop(&session->poll);
+	conn_finish(&session->conn);
+	if (session->in.ptr)
+		secret_wipe(session->in.ptr, session->in.len);
+	buf_finish(&session->in);
+	buf_finish(&session->out);
+	worker_forget(session->worker, session);
+	uv_close((uv_handle_t *)&session->poll, on_closed);
+}
