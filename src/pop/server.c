@@ -189,7 +189,7 @@ void pop_server_logged_in(struct pop_server *server, const struct pop_listing *l
 	server->ask = (struct pop_ask){0};
 	server->listing = *listing;
 	server->marks = marks;
-	server->marked = 0;
+	server->marked = server->removed = 0;
 	server->octets = 0;
 	for (uint32_t i = 0; i < listing->count; i++)
 		server->octets += listing->octets[i];

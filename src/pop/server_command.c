@@ -176,6 +176,7 @@ static void put_goodbye(uint32_t remaining, struct pop_output *out)
 
 static void run_quit(struct pop_server *server, struct pop_output *out)
 {
+	server->quit = true;
 	server->phase = PHASE_CLOSE;
 	if (server->state == POP_AUTHORIZATION)
 		put(out, "+OK POP3 server signing off\r\n");

@@ -45,6 +45,7 @@ struct session {
 	uv_poll_t poll;
 	uint8_t events; /* what is polled for: UV_READABLE, UV_WRITABLE */
 	uint8_t await;  /* enum worker_await */
+	bool readable;  /* the socket may hold more than we have read */
 	bool shaking;   /* in the TLS handshake */
 	bool stls;      /* the handshake came by STLS */
 	bool opened;    /* the keeper has the maildrop open for us */

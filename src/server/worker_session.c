@@ -95,12 +95,16 @@ static enum next read_input(struct session *session, struct pop_input *in)
 	if (in->len && in->ptr != worker->in)
 		memmove(worker->in, in->ptr, in->len);
 	in->ptr = worker->in;
+	if (!session->readable && !session->conn.ssl)
+		return NEXT_READ; /* the last read took all there was: asking again would be a system call for
+		                     nothing */
 	size_t count = 0;
 	int err = conn_read(&session->conn, in->ptr + in->len, WORKER_IN_SIZE - in->len, &count);
 	if (err == ERR_AGAIN)
 		return session->conn.wants_write ? NEXT_WRITE : NEXT_READ;
 	if (err)
 		return end(session, "disconnected");
+	session->readable = count == WORKER_IN_SIZE - in->len;
 	in->len += count;
 	session->octets_in += count;
 	return NEXT_STEP;
@@ -184,6 +188,17 @@ static enum next shake_hands(struct session *session)
 
 /* --- the pump --- */
 
+/* All is said and sent. After an offence there may be more from the client on its way, and closing on unread
+ * octets would take our last word from it. */
+static enum next close_politely(struct session *session)
+{
+	if (!session->machine.quit && !session->conn.ssl) {
+		(void)shutdown(session->conn.fd, SHUT_WR);
+		(void)recv(session->conn.fd, session->worker->in, WORKER_IN_SIZE, 0);
+	}
+	return end(session, session->machine.quit ? "quit" : "refused");
+}
+
 /* One wish of the machine. */
 static enum next fulfil(struct session *session, enum pop_want want, struct pop_input *in,
                         struct pop_output *out)
@@ -202,7 +217,7 @@ static enum next fulfil(struct session *session, enum pop_want want, struct pop_
 		return start_tls(session, out);
 	case POP_WANT_CLOSE:
 		next = flush(session, out, false);
-		return next == NEXT_STEP ? end(session, "closed") : next;
+		return next == NEXT_STEP ? close_politely(session) : next;
 	case POP_WANT_CANCEL:
 		mail_cancel(session);
 		return NEXT_STEP;
@@ -272,12 +287,14 @@ void session_run(struct session *session)
 		poll_for(session, UV_READABLE);
 	else if (next == NEXT_WRITE)
 		poll_for(session, UV_WRITABLE);
+	else if (next == NEXT_WAIT && session->events == UV_WRITABLE)
+		poll_for(session, UV_READABLE);
 }
 
 static void on_ready(uv_poll_t *poll, int status, int events)
 {
 	struct session *session = poll->data;
-	(void)events;
+	session->readable = session->readable || events & UV_READABLE;
 	if (status < 0)
 		session_end(session, "disconnected");
 	else if (session->await != AWAIT_NOTHING && session->events == UV_READABLE)
