@@ -83,6 +83,7 @@ struct pop_server {
 	uint8_t state;      /* enum pop_state */
 	uint8_t phase;      /* what the machine is in the middle of */
 	bool tls, tls_offered, clear_allowed;
+	bool quit;     /* the client has said QUIT */
 	bool skipping; /* dropping the rest of a line that was too long */
 	int answer;    /* the caller's answer to the last wish, to be put into words */
 	struct pop_ask ask;
