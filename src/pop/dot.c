@@ -4,14 +4,30 @@
 
 #include <string.h>
 
-/* Octets up to the next LF (or all), written as they are: the long part of a line. */
+/* Copies octets up to the first LF, or `window` of them; returns how many. One pass, a word at a time:
+ * message lines are too short for memchr() and memcpy() to pay for their calls. */
+static size_t copy_to_lf(char *to, const char *from, size_t window)
+{
+	const uint64_t ones = UINT64_MAX / 255; /* 0x0101...: the usual test for an octet that is zero */
+	size_t len = 0;
+	for (; window - len >= sizeof(uint64_t); len += sizeof(uint64_t)) {
+		uint64_t word;
+		memcpy(&word, from + len, sizeof word);
+		memcpy(to + len, &word, sizeof word);
+		uint64_t other = word ^ ones * '\n';
+		if ((other - ones) & ~other & ones * 0x80)
+			break;
+	}
+	for (; len < window && from[len] != '\n'; len++)
+		to[len] = from[len];
+	return len;
+}
+
+/* The text of a line, written as it is: all of it but a leading dot and the LF. */
 static size_t copy_text(struct pop_dot *dot, struct span *raw, char *to, size_t size)
 {
-	size_t window = raw->len < size ? raw->len : size;
-	const char *lf = memchr(raw->ptr, '\n', window);
-	size_t len = lf ? (size_t)(lf - raw->ptr) : window;
+	size_t len = copy_to_lf(to, raw->ptr, raw->len < size ? raw->len : size);
 	if (len) {
-		memcpy(to, raw->ptr, len);
 		dot->after_cr = raw->ptr[len - 1] == '\r';
 		dot->in_line = true;
 	}
