@@ -21,6 +21,10 @@ int os_become(uint32_t uid, uint32_t gid, const char *root, struct error *error)
  * ERR_NOTFOUND. */
 int os_find_user(const char *name, uint32_t *ret_uid, uint32_t *ret_gid);
 
+/* Raises the limit on open descriptors to `want` where we may (root), else to the hard limit; returns
+ * what it is now. */
+uint64_t os_raise_files(uint64_t want);
+
 enum os_role { OS_WORKER, OS_AUTH, OS_KEEPER };
 
 struct os_confine {
@@ -29,15 +33,16 @@ struct os_confine {
 	uint64_t files_max;         /* RLIMIT_NOFILE; 0: as high as allowed */
 };
 
-/* Confines this process for good: no new privileges, not dumpable, rlimits (no core, no new processes
- * for the worker), Landlock (nothing but `folders`; the worker: nothing at all; no TCP bind or connect),
- * then the role's seccomp allow-list (a forbidden call fails with EPERM). ERR_UNSUPPORTED if the kernel lacks
- * Landlock or seccomp: says so in *error; the caller decides whether to go on. */
+/* Confines this process for good, before it has started any thread: no new privileges, not dumpable, rlimits
+ * (no core, no new processes for the worker), Landlock (nothing but `folders`; the worker: nothing at all; no
+ * TCP bind or connect), then the role's seccomp allow-list (syscalls.c; a forbidden call fails with EPERM).
+ * SIGTERM comes when the parent dies. ERR_UNSUPPORTED if the kernel lacks Landlock (then the rest is in
+ * force) or seccomp: says so in *error; the caller decides whether to go on. */
 int os_confine(const struct os_confine *how, struct error *error);
 
 /* Starts `path` with argv {name}, descriptor 3 = control, 4 = log, 0-2 = /dev/null (2 = log); all others
- * closed; default signals; environment: only what is listed in os/spawn.c. Both descriptors stay the
- * caller's. */
+ * closed; default signals, a process group of its own; environment: only what is listed in spawn.c. Both
+ * descriptors stay the caller's. */
 int os_spawn(const char *path, const char *name, int control, int log, pid_t *ret_pid, struct error *error);
 
 /* systemd's readiness protocol: sends e.g. "READY=1" to $NOTIFY_SOCKET if there is one. */
