@@ -46,7 +46,9 @@ static int parse_number_lines(struct span args, struct pop_command *ret)
 {
 	struct span number = span_cut(&args, ' ');
 	int err = num_parse(args, UINT64_MAX, &ret->lines);
-	return err ? err : parse_number(number, &ret->number);
+	if (err == ERR_RANGE)
+		ret->lines = UINT64_MAX; /* more than any message has */
+	return err == ERR_SYNTAX ? err : parse_number(number, &ret->number);
 }
 
 static int parse_args(struct span args, struct pop_command *ret)
