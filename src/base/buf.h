@@ -22,7 +22,7 @@ void buf_finish(struct buf *buf);
 /* Makes room for `more` further octets. ERR_FULL past the maximum, ERR_NOMEM. */
 int buf_reserve(struct buf *buf, size_t more);
 
-/* Appends; ERR_FULL or ERR_NOMEM and nothing appended. */
+/* Appends; ERR_FULL or ERR_NOMEM and nothing appended. buf_addf() wants room for one octet more. */
 int buf_add(struct buf *buf, struct span octets);
 int buf_addf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
