@@ -190,6 +190,10 @@ static int on_start(struct child *child)
 	int err = os_become(worker->setup.uid, worker->setup.gid, worker->setup.empty_root, &error);
 	if (!err)
 		err = os_confine(&confine, &error);
+	if (err == ERR_UNSUPPORTED) { /* the other fences stand */
+		log_note(LOG_WARNING, "worker less confined than it should be: %s", error.text);
+		err = ERR_NONE;
+	}
 	if (err) {
 		log_note(LOG_ERROR, "worker not confined: %s", error.text);
 		return err;
