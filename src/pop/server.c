@@ -222,7 +222,8 @@ void pop_server_body(struct pop_server *server, const struct pop_body *body)
 	                                                    : body->length;
 	server->body_left = server->lines_left ? body->length - server->header_left : 0;
 	server->phase = PHASE_BODY_ANSWER;
-	server->answer = ERR_NONE;
+	server->answer =
+	    !body->length && server->owed ? ERR_CHANGED : ERR_NONE; /* no octets will tell later */
 }
 
 void pop_server_no_body(struct pop_server *server, int err)
@@ -243,8 +244,25 @@ static int check_end(struct pop_server *server)
 	return ERR_NONE;
 }
 
+/* In wire form already: also after a first part that went out by pop_server_octets_sent(), of which the
+ * encoder has not seen where in a line it ended. */
+static int copy_octets(struct pop_server *server, uint64_t left, struct span *raw, struct pop_output *out)
+{
+	size_t count = out->cap - out->len;
+	if (count > raw->len)
+		count = raw->len;
+	if (count > left)
+		count = (size_t)left;
+	put_span(out, span_first(*raw, count));
+	*raw = span_after(*raw, count);
+	return pop_server_octets_sent(server, count);
+}
+
 int pop_server_octets(struct pop_server *server, struct span *raw, struct pop_output *out)
 {
+	uint64_t as_is = pop_server_octets_as_is(server);
+	if (as_is)
+		return copy_octets(server, as_is, raw, out);
 	bool header = server->header_left > 0;
 	uint64_t *part_left = header ? &server->header_left : &server->body_left;
 	struct span part = *raw;
