@@ -55,9 +55,12 @@ def make_maildir(path, account, count, octets, owner):
     for part in ("", "cur", "new", "tmp"):
         os.mkdir(os.path.join(path, part), 0o700)
         os.chown(os.path.join(path, part), *owner)
+    rng = random.Random(account)
     once = message(1, account, octets) if octets > 1024 * 1024 else None
     for number in range(1, count + 1):
-        name = os.path.join(path, "cur", f"{DATE + number}.M{number}P1.mail:2,S")
+        # As Postfix names them. Names that differ in a counter only would meet Dovecot's hash at its weakest.
+        base = f"{DATE + number}.Vfd01I{rng.randrange(1 << 24):x}M{rng.randrange(1000000)}.mail"
+        name = os.path.join(path, "cur", base + ":2,S")
         with open(name, "wb") as file:
             file.write(once or message(number, account, octets))
         os.chown(name, *owner)
