@@ -4,7 +4,8 @@
  * auth and by `restante user`.
  *
  * Names are 1 to ACCT_NAME_MAX octets of printable UTF-8 without '/', '%', control
- * characters or a leading '.' or '-'; A-Z and a-z are the same letter.
+ * characters or a leading '.' or '-'; A-Z and a-z are the same letter. They are compared and stored in the
+ * form SASLprep (RFC 4013) gives them, so that a name is the same however its accents were typed.
  */
 #ifndef ACCT_ACCT_H
 #define ACCT_ACCT_H
@@ -14,15 +15,15 @@
 #include "base/span.h"
 
 #include <stdint.h>
-#include <stdio.h>
 
 enum {
 	ACCT_NAME_MAX = 128,
-	ACCT_HASH_MAX = 384, /* crypt(3) output, CRYPT_OUTPUT_SIZE */
+	ACCT_HASH_MAX = 384,     /* crypt(3) output, CRYPT_OUTPUT_SIZE */
+	ACCT_PASSWORD_MAX = 511, /* octets crypt(3) can take */
 	ACCT_LOCATION_MAX = 1024,
 };
 
-struct acct; /* an open account store */
+struct acct; /* an open account store; one thread at a time */
 
 struct acct_row {
 	char name[ACCT_NAME_MAX + 1]; /* as stored: the canonical spelling */
@@ -31,38 +32,55 @@ struct acct_row {
 	bool disabled;
 };
 
-/* 0, or ERR_SYNTAX for a name no account can have. */
-int acct_name_check(struct span name);
+/* --- names, locations, hashes (acct.c) --- */
 
-/* Opens the store at `path`; with `create` it is made (mode 0600). */
+/* The form in which a name is stored. ERR_SYNTAX for a name no account can have; ERR_NOMEM. */
+int acct_name_prepare(struct span name, char ret[ACCT_NAME_MAX + 1]);
+
+/* The one form all spellings of a name share: prepared, and A-Z made a-z. Errors as above. */
+int acct_name_fold(struct span name, char ret[ACCT_NAME_MAX + 1]);
+
+/* 0, or ERR_SYNTAX for what is not "scheme:/absolute/path" with a scheme of a-z, no control character and no
+ * path component "", "." or "..". */
+int acct_location_check(const char *location);
+
+/* Expands a location pattern: %u the name, %n the part before the last '@', %d the part after it
+ * ("" without one), %% a percent sign. ERR_SYNTAX: another escape, or a result that acct_location_check()
+ * refuses (so that no name leads out of its folder). ERR_FULL: longer than `size` with its NUL. */
+int acct_location(const char *pattern, struct span name, char *to, size_t size);
+
+/* Hashes with yescrypt and a fresh salt into ret[ACCT_HASH_MAX]. ERR_SYNTAX: the password is empty,
+ * longer than ACCT_PASSWORD_MAX or holds a NUL. ERR_IO, ERR_NOMEM. Takes tens of milliseconds. The password
+ * is prepared by SASLprep where that is possible and taken as it is where not, here and in acct_verify(). */
+int acct_hash(const struct secret *password, char ret[ACCT_HASH_MAX]);
+/* 0 or ERR_CREDENTIALS; constant time given the hash. With a NULL or unusable `hash` it takes as
+ * long as a real one and fails, so that time tells nobody which names exist. ERR_NOMEM: no verdict.
+ * May run in any thread. */
+int acct_verify(const struct secret *password, const char *hash);
+
+/* --- the store (sqlite.c) --- */
+
+/* Errors of everything below, besides those named: ERR_IO, ERR_NOMEM, ERR_BUSY (somebody else is writing
+ * and does not finish), ERR_DENIED, ERR_READONLY, ERR_NOSPACE, ERR_CORRUPT (not an accounts file). */
+
+/* Opens the store at `path`; with `create` it is made (mode 0600) if there is none. ERR_NOTFOUND. */
 int acct_open(const char *path, bool create, struct acct **ret, struct error *error);
 void acct_close(struct acct *acct);
 
-/* ERR_NOTFOUND, ERR_IO. */
+/* ERR_NOTFOUND (also for a name no account can have). *ret holds a hash: wipe it. */
 int acct_find(struct acct *acct, struct span name, struct acct_row *ret);
 
-/* A number that differs once anybody changed any account; ERR_IO. */
+/* A number that differs once anybody changed any account, also by putting another file into the store's
+ * place. Mostly one system call. */
 int acct_version(struct acct *acct, uint64_t *ret_version);
 
-/* ERR_EXISTS, ERR_SYNTAX, ERR_IO. location "" for the pattern. */
+/* ERR_EXISTS, ERR_SYNTAX. location "" for the pattern. Durable when it returns, like all changes. */
 int acct_add(struct acct *acct, struct span name, const char *hash, const char *location);
-/* ERR_NOTFOUND, ERR_IO. */
+/* ERR_NOTFOUND. */
 int acct_set_hash(struct acct *acct, struct span name, const char *hash);
 int acct_set_disabled(struct acct *acct, struct span name, bool disabled);
 int acct_del(struct acct *acct, struct span name);
-/* Calls `each` for every account in order of name, until it returns non-zero. */
+/* Calls `each` for every account in order of name, until it returns non-zero; returns that. */
 int acct_list(struct acct *acct, int (*each)(void *user, const struct acct_row *row), void *user);
-
-/* Hashes with yescrypt and a fresh salt into ret[ACCT_HASH_MAX]. ERR_SYNTAX: the password is empty,
- * too long or holds a NUL. ERR_IO. Takes tens of milliseconds. */
-int acct_hash(const struct secret *password, char ret[ACCT_HASH_MAX]);
-/* 0 or ERR_CREDENTIALS; constant time given the hash. With a NULL or unusable `hash` it takes as
- * long as a real one and fails, so that time tells nobody which names exist. */
-int acct_verify(const struct secret *password, const char *hash);
-
-/* Expands a location pattern: %u the name, %n the part before the last '@', %d the part after it
- * ("" without one), %% a percent sign. ERR_SYNTAX: another escape, or a part that could leave its
- * folder ("", ".", ".."). ERR_FULL: longer than `size`. */
-int acct_location(const char *pattern, struct span name, char *to, size_t size);
 
 #endif
