@@ -36,6 +36,7 @@ struct drop_report {
 	uint32_t read;       /* message files read because the index did not know them */
 	uint32_t unreadable; /* listed, but RETR will fail */
 	uint32_t skipped;    /* directory entries that are no messages: directories, links, FIFOs */
+	uint32_t hidden;     /* messages past DROP_MESSAGES_MAX, not shown */
 	uint8_t rescanned;   /* the directories were read */
 };
 
@@ -49,12 +50,23 @@ struct drop_body {
 	bool no_dots;    /* no line begins with a dot */
 };
 
-/* Opens and locks the maildrop at `location` ("maildir:/absolute/path"), below `root`.
- * Creates an empty one where there is none but its parent folder is there.
+/* The folder below which all maildrops lie. */
+struct drop_root {
+	int fd;
+	size_t path_len;
+	char path[1024]; /* without a '/' at its end */
+};
+
+/* Opens it: ERR_SYNTAX: not an absolute path, or too long; ERR_NOTFOUND, ERR_DENIED, ... */
+int drop_root_open(const char *path, struct drop_root *ret, struct error *error);
+void drop_root_close(struct drop_root *root);
+
+/* Opens and locks the maildrop at `location` ("maildir:/absolute/path"), below `root`. No part of the path
+ * below root may be a symlink. Creates an empty one where there is none but its parent folder is there.
  * ERR_BUSY: another session has it. ERR_SYNTAX: no such kind of location, or not below
  * root. ERR_CORRUPT: there is something else in its place. ERR_DENIED, ERR_IO,
  * ERR_NOSPACE, ERR_FULL, ERR_NOMEM, ERR_AGAIN. */
-int drop_open(const char *location, const char *root, unsigned flags, struct drop **ret,
+int drop_open(const struct drop_root *root, const char *location, unsigned flags, struct drop **ret,
               struct drop_report *ret_report, struct error *error);
 
 /* Messages in the snapshot. */
@@ -62,16 +74,18 @@ uint32_t drop_count(const struct drop *drop);
 
 /* Octets of the listing: uint64_t wire octets[count], uint32_t uid_at[count + 1], unique-ids. */
 uint64_t drop_listing_size(const struct drop *drop);
-/* Copies the listing to `to`. */
+/* Copies the listing to `to`. ERR_CORRUPT: somebody altered the index meanwhile; opening anew helps. */
 int drop_listing(struct drop *drop, char *to);
 
 /* Opens message `number` (1 to count). ERR_NOTFOUND: gone; ERR_CHANGED: another file is in its place;
- * ERR_NOTREGULAR, ERR_DENIED, ERR_IO, ERR_AGAIN. The maildrop stays usable. */
+ * ERR_NOTREGULAR, ERR_DENIED, ERR_IO, ERR_AGAIN; ERR_CORRUPT: somebody altered the index. The maildrop
+ * stays usable, and what went wrong is looked at anew by the next open. */
 int drop_body(struct drop *drop, uint32_t number, unsigned flags, struct drop_body *ret);
 
 /* Removes the messages whose bit is set (bit n-1 of the bitmap, lowest bit first; (count + 7) / 8
  * octets) and makes that durable before it returns 0. A message already gone counts as removed.
- * On error some may be removed: *ret_removed says how many; never one that was not marked. */
+ * A message that was only renamed meanwhile is found and removed. On error some may be removed:
+ * *ret_removed, always written, says how many; never one that was not marked. */
 int drop_commit(struct drop *drop, struct span bitmap, uint32_t *ret_removed, struct error *error);
 
 /* Unlocks and frees; NULL is fine. */

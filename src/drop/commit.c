@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Removing messages for good. Runs in the keeper's disk threads. The marks come from a worker, which may
+ * have been taken over: they reach this maildrop's messages and nothing else. What lies under a message's
+ * name may be another file by now, which is nobody's to delete.
+ *
+ * The index is left as it is: the folders have changed, so the next open compares anyway.
+ */
+#include "drop/catalog.h"
+#include "drop/file.h"
+#include "drop/maildir.h"
+#include "drop/message.h"
+#include "drop/scan.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+enum { TRIES_MAX = 8 }; /* searches for messages that are renamed all the time */
+
+struct commit {
+	struct drop *drop;
+	uint32_t removed;
+	bool touched[INDEX_FOLDERS];
+	struct catalog missing; /* not there under the name we know */
+	struct error *error;
+};
+
+static bool is_marked(struct span bitmap, uint32_t number)
+{
+	return (unsigned char)bitmap.ptr[(number - 1) / 8] >> (number - 1) % 8 & 1;
+}
+
+/* Before anything is removed: the index must know every marked message. */
+static int check_marks(const struct drop *drop, struct span bitmap)
+{
+	struct index_row row;
+	char path[INDEX_PATH_MAX];
+	uint32_t count = drop_count(drop);
+	if (bitmap.len != ((size_t)count + 7) / 8)
+		return ERR_SYNTAX;
+	for (uint32_t number = count + 1; number <= bitmap.len * 8; number++)
+		if (is_marked(bitmap, number))
+			return ERR_SYNTAX;
+	int err = ERR_NONE;
+	for (uint32_t number = 1; err == ERR_NONE && number <= count; number++)
+		if (is_marked(bitmap, number))
+			err = index_row(&drop->index, number, false, &row, path);
+	return err;
+}
+
+enum outcome { REMOVED, MISSING };
+
+static int remove_file(struct commit *commit, const struct index_row *row, const char *path,
+                       enum outcome *ret)
+{
+	struct stat what;
+	int folder = commit->drop->folder;
+	bool there = fstatat(folder, path, &what, AT_SYMLINK_NOFOLLOW) == 0;
+	if (there && what.st_ino == row->inode && S_ISREG(what.st_mode)) {
+		if (unlinkat(folder, path, 0) == 0) {
+			commit->touched[row->flags & INDEX_IN_CUR ? INDEX_CUR : INDEX_NEW] = true;
+			*ret = REMOVED;
+			return ERR_NONE;
+		}
+		there = false;
+	}
+	if (!there && errno != ENOENT) {
+		int err = err_from_errno(errno);
+		error_set(commit->error, "%s: can not be removed: %m", path);
+		return err;
+	}
+	*ret = MISSING;
+	return ERR_NONE;
+}
+
+static int remove_marked(struct commit *commit, struct span bitmap)
+{
+	struct index_row row;
+	char path[INDEX_PATH_MAX];
+	int err = ERR_NONE;
+	for (uint32_t number = 1; err == ERR_NONE && number <= drop_count(commit->drop); number++) {
+		if (!is_marked(bitmap, number))
+			continue;
+		enum outcome outcome = MISSING;
+		err = index_row(&commit->drop->index, number, false, &row, path);
+		if (err == ERR_NONE)
+			err = remove_file(commit, &row, path, &outcome);
+		if (err == ERR_NONE && outcome == REMOVED)
+			commit->removed++;
+		else if (err == ERR_NONE)
+			err = catalog_add(&commit->missing, &row, span_str(path + 4));
+	}
+	return err;
+}
+
+/* Removes what was found under another name. What another file took the place of is gone. Afterwards only
+ * those that moved on again are left. */
+static int remove_found(struct commit *commit, bool stable)
+{
+	struct catalog *missing = &commit->missing;
+	for (uint32_t i = 0; i < missing->count; i++) {
+		struct message *message = &missing->messages[i];
+		enum outcome outcome = MISSING;
+		bool found = message->seen;
+		if (found) {
+			char path[INDEX_PATH_MAX];
+			message_path(&message->row, catalog_name(missing, message), path);
+			int err = remove_file(commit, &message->row, path, &outcome);
+			if (err)
+				return err;
+		}
+		message->seen = outcome == MISSING && (found || !stable);
+		commit->removed += !message->seen;
+	}
+	(void)catalog_compact(missing);
+	return ERR_NONE;
+}
+
+static int remove_renamed(struct commit *commit)
+{
+	for (unsigned tries = 0; commit->missing.count; tries++) {
+		bool stable;
+		if (tries == TRIES_MAX) {
+			error_set(commit->error, "messages are renamed faster than they can be removed");
+			return ERR_BUSY;
+		}
+		int err = scan_find(commit->drop->folder, &commit->missing, &stable);
+		if (err == ERR_NONE)
+			err = remove_found(commit, stable);
+		if (err)
+			return err;
+	}
+	return ERR_NONE;
+}
+
+/* The folders' entries must be on the disk before anybody is told. */
+static int make_durable(const struct commit *commit)
+{
+	int err = ERR_NONE;
+	for (unsigned i = 0; i < INDEX_FOLDERS; i++) {
+		if (!commit->touched[i])
+			continue;
+		int fd = file_open(commit->drop->folder, i == INDEX_CUR ? "cur" : "new",
+		                   O_RDONLY | O_DIRECTORY, false);
+		if (fd < 0 || fsync(fd) != 0) {
+			err = err_from_errno(errno);
+			error_set(commit->error, "deletions can not be made durable: %m");
+		}
+		if (fd >= 0)
+			(void)close(fd);
+	}
+	return err;
+}
+
+int drop_commit(struct drop *drop, struct span bitmap, uint32_t *ret_removed, struct error *error)
+{
+	struct commit commit = {.drop = drop, .error = error};
+	*ret_removed = 0;
+	int err = check_marks(drop, bitmap);
+	if (err) {
+		if (err == ERR_CORRUPT)
+			index_discard(drop->folder);
+		error_set(error, "nothing was removed: the index or the marks do not hold: %s",
+		          err_text(err));
+		return err;
+	}
+	catalog_init(&commit.missing, 0);
+	err = remove_marked(&commit, bitmap);
+	if (err == ERR_NONE)
+		err = remove_renamed(&commit);
+	int durable = make_durable(&commit);
+	catalog_finish(&commit.missing);
+	*ret_removed = commit.removed;
+	return err ? err : durable;
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/* Opening files below a folder, and nowhere else. */
+#ifndef DROP_FILE_H
+#define DROP_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+/* openat2: no component of `path` may be a symlink or lead out of `folder`; close-on-exec. With `nowait`,
+ * EAGAIN instead of reading the disk for a name. -1 and errno. */
+int file_open(int folder, const char *path, int flags, bool nowait);
+
+/* Creates a file that must not exist. */
+int file_create(int folder, const char *path, unsigned mode);
+
+/* Reads exactly `size` octets at `at`. ERR_CORRUPT: the file is shorter; ERR_AGAIN: `nowait` and they
+ * are not in memory; ERR_IO. */
+int file_read(int fd, bool nowait, void *to, size_t size, uint64_t at);
+
+/* Writes all of it. */
+int file_write(int fd, const void *from, size_t size, uint64_t at);
+
+static inline uint64_t file_ns(struct timespec time)
+{
+	return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+#endif

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reading the index file. Runs in the keeper. The file may have been written by an older
+ * version, cut by a full disk, or made up by the maildrop's owner: no number in it is
+ * used before it was checked, and it is never mapped, because a mapped file that
+ * somebody shortens kills its reader.
+ */
+#include "drop/index.h"
+
+#include "drop/catalog.h"
+#include "drop/file.h"
+#include "drop/index_layout.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+/* Not on the stack, which would be zeroed at each call. A multiple of SUM_BLOCK. */
+static _Thread_local _Alignas(8) char scratch[65536];
+enum { SCRATCH = sizeof scratch };
+
+uint64_t index_listing_size(const struct index *index)
+{
+	return layout_listing_size(&index->head);
+}
+
+static int check_head(const struct index_head *head)
+{
+	if (memcmp(head->magic, LAYOUT_MAGIC, sizeof head->magic) != 0 || head->unused != 0 ||
+	    head->sum != layout_head_sum(head))
+		return ERR_CORRUPT;
+	if (head->count > DROP_MESSAGES_MAX || head->uid_octets < head->count ||
+	    head->uid_octets > (uint64_t)head->count * DROP_UID_MAX ||
+	    head->names_octets > (uint64_t)head->count * NAME_OCTETS_MAX)
+		return ERR_CORRUPT;
+	return ERR_NONE;
+}
+
+/* Reads the listing piece by piece and compares its sum. `have` octets behind the head are in
+ * the scratch buffer already. */
+static int check_listing(const struct index *index, bool nowait, size_t have)
+{
+	uint64_t size = index_listing_size(index), at = 0;
+	struct sum sum;
+	sum_begin(&sum, index->head.stamp);
+	const char *piece = scratch + sizeof index->head;
+	while (at < size) {
+		size_t len = have - have % SUM_BLOCK;
+		if (size - at <= have)
+			len = (size_t)(size - at);
+		if (len == 0) {
+			len = size - at < SCRATCH ? (size_t)(size - at) : SCRATCH;
+			int err = file_read(index->fd, nowait, scratch, len, sizeof index->head + at);
+			if (err)
+				return err;
+			piece = scratch;
+		}
+		sum_add(&sum, span_of(piece, len));
+		at += len;
+		have = 0;
+	}
+	return sum_end(&sum) == index->head.listing_sum ? ERR_NONE : ERR_CORRUPT;
+}
+
+/* One read brings the head and, of most maildrops, the whole listing. */
+static int read_first(int fd, bool nowait, size_t *ret_len)
+{
+	for (;;) {
+		struct iovec iov = {scratch, SCRATCH};
+		ssize_t got = preadv2(fd, &iov, 1, 0, nowait ? RWF_NOWAIT : 0);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return nowait && (errno == EAGAIN || errno == EOPNOTSUPP) ? ERR_AGAIN : ERR_CORRUPT;
+		*ret_len = (size_t)got;
+		return (size_t)got < sizeof(struct index_head) ? ERR_CORRUPT : ERR_NONE;
+	}
+}
+
+int index_open_fd(int fd, bool memory, bool nowait, struct index *ret)
+{
+	struct index index = {.fd = fd, .memory = memory};
+	size_t len;
+	nowait = nowait && !memory;
+	int err = read_first(fd, nowait, &len);
+	if (err)
+		return err;
+	memcpy(&index.head, scratch, sizeof index.head);
+	err = check_head(&index.head);
+	if (err == ERR_NONE)
+		err = check_listing(&index, nowait, len - sizeof index.head);
+	if (err == ERR_NONE)
+		*ret = index;
+	return err;
+}
+
+int index_open(int folder, bool nowait, struct index *ret)
+{
+	/* Not waiting for somebody to open the other end, should it be a FIFO. */
+	int fd = file_open(folder, INDEX_NAME, O_RDONLY | O_NONBLOCK, nowait);
+	if (fd < 0)
+		return errno == EAGAIN ? ERR_AGAIN : errno == ENOENT ? ERR_NOTFOUND : ERR_CORRUPT;
+	int err = index_open_fd(fd, false, nowait, ret);
+	if (err)
+		(void)close(fd);
+	return err;
+}
+
+void index_close(struct index *index)
+{
+	if (index->fd >= 0)
+		(void)close(index->fd);
+	index->fd = -1;
+}
+
+/* The listing's own rule: where unique-ids lie, and what they are made of. */
+static int check_uids(const struct index_head *head, const char *listing)
+{
+	const char *uid_at = listing + (size_t)head->count * sizeof(uint64_t);
+	const char *uids = uid_at + ((size_t)head->count + 1) * sizeof(uint32_t);
+	uint32_t begin, end = 0;
+	memcpy(&begin, uid_at, sizeof begin);
+	if (begin != 0)
+		return ERR_CORRUPT;
+	for (uint32_t i = 0; i < head->count; i++, begin = end) {
+		memcpy(&end, uid_at + ((size_t)i + 1) * sizeof end, sizeof end);
+		if (end <= begin || end > head->uid_octets ||
+		    !name_is_unique_id(span_of(uids + begin, end - begin)))
+			return ERR_CORRUPT;
+	}
+	return end == head->uid_octets ? ERR_NONE : ERR_CORRUPT;
+}
+
+int index_listing(const struct index *index, char *to)
+{
+	uint64_t size = index_listing_size(index);
+	int err = file_read(index->fd, false, to, size, sizeof index->head);
+	if (err == ERR_NONE && sum_of(index->head.stamp, span_of(to, size)) != index->head.listing_sum)
+		err = ERR_CORRUPT;
+	return err ? err : check_uids(&index->head, to);
+}
+
+/* What a row must be for its name to be looked at. */
+static int check_row(const struct index_head *head, const struct index_row *row)
+{
+	bool whole = row->unused == 0 && (row->flags & ~INDEX_FLAGS) == 0 && row->name_len >= 1 &&
+	             row->name_len <= NAME_OCTETS_MAX && row->name_len <= head->names_octets &&
+	             row->name_at <= head->names_octets - row->name_len;
+	return whole && row->header <= row->raw && row->wire >= row->raw ? ERR_NONE : ERR_CORRUPT;
+}
+
+static int check_name(const struct index_head *head, uint32_t number, const struct index_row *row,
+                      struct span name)
+{
+	return name_is_message(name) && row->sum == layout_row_sum(head, number, row, name) ? ERR_NONE
+	                                                                                    : ERR_CORRUPT;
+}
+
+int index_row(const struct index *index, uint32_t number, bool nowait, struct index_row *ret,
+              char path[INDEX_PATH_MAX])
+{
+	struct index_row row;
+	nowait = nowait && !index->memory;
+	int err = file_read(index->fd, nowait, &row, sizeof row, layout_row_at(&index->head, number));
+	if (err == ERR_NONE)
+		err = check_row(&index->head, &row);
+	if (err)
+		return err;
+	memcpy(path, row.flags & INDEX_IN_CUR ? "cur/" : "new/", 4);
+	path[4 + row.name_len] = '\0';
+	err =
+	    file_read(index->fd, nowait, path + 4, row.name_len, layout_names_at(&index->head) + row.name_at);
+	if (err == ERR_NONE)
+		err = check_name(&index->head, number, &row, span_of(path + 4, row.name_len));
+	if (err == ERR_NONE)
+		*ret = row;
+	return err;
+}
+
+/* Rows and unique-ids into the catalog, which has the names. */
+static int load_rows(const struct index *index, const char *listing, struct catalog *to)
+{
+	const struct index_head *head = &index->head;
+	enum { ROWS = SCRATCH / sizeof(struct index_row) };
+	const char *uid_at = listing + (size_t)head->count * sizeof(uint64_t);
+	for (uint32_t i = 0; i < head->count; i++) {
+		if (i % ROWS == 0) {
+			uint32_t rows = head->count - i < ROWS ? head->count - i : ROWS;
+			int err = file_read(index->fd, false, scratch, rows * sizeof(struct index_row),
+			                    layout_row_at(head, i + 1));
+			if (err)
+				return err;
+		}
+		struct message message = {0};
+		uint64_t listed;
+		uint32_t uid[2];
+		memcpy(&message.row, scratch + i % ROWS * sizeof message.row, sizeof message.row);
+		memcpy(&listed, listing + i * sizeof listed, sizeof listed);
+		memcpy(uid, uid_at + i * sizeof uid[0], sizeof uid);
+		if (check_row(head, &message.row) || listed != message.row.wire ||
+		    check_name(head, i + 1, &message.row, catalog_name(to, &message)))
+			return ERR_CORRUPT;
+		message.uid_at = uid[0];
+		message.uid_len = (uint8_t)(uid[1] - uid[0]);
+		to->messages[to->count++] = message;
+	}
+	return ERR_NONE;
+}
+
+int index_load(const struct index *index, struct catalog *ret)
+{
+	const struct index_head *head = &index->head;
+	uint64_t size = index_listing_size(index);
+	char *listing = malloc(size);
+	int err = listing ? index_listing(index, listing) : ERR_NOMEM;
+	if (err == ERR_NONE)
+		err = buf_reserve(&ret->names, head->names_octets);
+	if (err == ERR_NONE)
+		err = file_read(index->fd, false, ret->names.ptr, head->names_octets, layout_names_at(head));
+	if (err == ERR_NONE)
+		err = catalog_reserve(ret, head->count);
+	if (err == ERR_NONE) {
+		ret->names.len = head->names_octets;
+		err = buf_add(&ret->uids, span_of(listing + size - head->uid_octets, head->uid_octets));
+	}
+	if (err == ERR_NONE)
+		err = load_rows(index, listing, ret);
+	free(listing);
+	return err;
+}
+
+void index_discard(int folder)
+{
+	(void)unlinkat(folder, INDEX_NAME, 0);
+}

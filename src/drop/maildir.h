@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/* An open Maildir, for the files that implement drop.h. */
+#ifndef DROP_MAILDIR_H
+#define DROP_MAILDIR_H
+
+#include "drop/index.h"
+
+struct drop {
+	int folder; /* its lock is the maildrop's */
+	struct index index;
+};
+
+/* Opens the folder `path` below `root` and makes it a Maildir if it is empty or not there. */
+int maildir_open_folder(const struct drop_root *root, const char *path, bool nowait, int *ret_fd,
+                        struct error *error);
+
+/* Makes those of new/, cur/ and tmp/ that are missing. ERR_CORRUPT: the folder holds something else. */
+int maildir_make_folders(int folder, const char *path, struct error *error);
+
+#endif

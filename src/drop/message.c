@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT */
+/* Message files. Runs in the keeper; what lies under a message's name may be anything by now. */
+#include "drop/message.h"
+
+#include "drop/file.h"
+#include "drop/measure.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { BUFFER = 131072 }; /* octets read at once */
+
+void message_path(const struct index_row *row, struct span name, char to[INDEX_PATH_MAX])
+{
+	memcpy(to, row->flags & INDEX_IN_CUR ? "cur/" : "new/", 4);
+	memcpy(to + 4, name.ptr, name.len);
+	to[4 + name.len] = '\0';
+}
+
+int message_open(int folder, const char *path, bool nowait, int *ret_fd, struct stat *ret_what)
+{
+	/* O_NONBLOCK: a FIFO would wait for its writer. */
+	int fd = file_open(folder, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, nowait);
+	if (fd < 0)
+		return err_from_errno(errno);
+	int err = ERR_NONE;
+	if (fstat(fd, ret_what) != 0)
+		err = err_from_errno(errno);
+	else if (!S_ISREG(ret_what->st_mode))
+		err = ERR_NOTREGULAR;
+	if (err)
+		(void)close(fd);
+	else
+		*ret_fd = fd;
+	return err;
+}
+
+bool message_is_same(const struct index_row *row, const struct stat *what)
+{
+	return row->inode == what->st_ino && row->raw == (uint64_t)what->st_size &&
+	       row->modified_ns == file_ns(what->st_mtim);
+}
+
+int message_reader_init(struct message_reader *reader)
+{
+	*reader = (struct message_reader){.buffer = malloc(BUFFER)};
+	return reader->buffer ? ERR_NONE : ERR_NOMEM;
+}
+
+void message_reader_finish(struct message_reader *reader)
+{
+	free(reader->buffer);
+	reader->buffer = NULL;
+}
+
+/* As much as the file held when it was opened: one that still grows is not the message any more, which
+ * message_is_same() tells whoever opens it. */
+static int read_facts(const struct message_reader *reader, int fd, uint64_t size, struct facts *ret)
+{
+	struct measure measure = {0};
+	while (measure.raw < size) {
+		uint64_t left = size - measure.raw;
+		ssize_t got = read(fd, reader->buffer, left < BUFFER ? (size_t)left : BUFFER);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return ERR_IO;
+		if (got == 0)
+			break;
+		measure_add(&measure, span_of(reader->buffer, (size_t)got));
+	}
+	*ret = measure_end(&measure);
+	return ERR_NONE;
+}
+
+static void set_row(struct index_row *row, const struct stat *what, const struct facts *facts, unsigned flags)
+{
+	row->raw = facts->raw;
+	row->wire = facts->wire;
+	row->header = facts->header;
+	row->modified_ns = file_ns(what->st_mtim);
+	row->inode = what->st_ino;
+	flags |= row->flags & INDEX_IN_CUR;
+	row->flags = (uint8_t)(flags | (facts->crlf ? INDEX_CRLF : 0) | (facts->no_dots ? INDEX_NO_DOTS : 0));
+}
+
+/* What can be said of a file that can not be read. */
+static void set_unreadable(struct index_row *row, const struct stat *what)
+{
+	uint64_t size = (uint64_t)what->st_size;
+	struct facts facts = {.raw = size, .wire = size, .header = size};
+	set_row(row, what, &facts, INDEX_UNREADABLE);
+}
+
+static int measure_unopened(struct message_reader *reader, int folder, const char *path,
+                            struct index_row *row, bool *ret_is_message)
+{
+	struct stat what;
+	*ret_is_message = false;
+	if (fstatat(folder, path, &what, AT_SYMLINK_NOFOLLOW) != 0)
+		return ERR_NONE; /* gone */
+	if (S_ISREG(what.st_mode)) {
+		set_unreadable(row, &what);
+		*ret_is_message = true;
+	} else {
+		reader->skipped++;
+	}
+	return ERR_NONE;
+}
+
+int message_measure(struct message_reader *reader, int folder, struct span name, struct index_row *row,
+                    bool *ret_is_message)
+{
+	char path[INDEX_PATH_MAX];
+	message_path(row, name, path);
+	int fd;
+	struct stat what;
+	int err = message_open(folder, path, false, &fd, &what);
+	if (err == ERR_FULL || err == ERR_NOMEM)
+		return err;
+	if (err)
+		return measure_unopened(reader, folder, path, row, ret_is_message);
+	*ret_is_message = true;
+	if (!message_is_same(row, &what) || row->flags & INDEX_UNREADABLE || row->modified_ns == 0) {
+		struct facts facts;
+		err = read_facts(reader, fd, (uint64_t)what.st_size, &facts);
+		if (err)
+			set_unreadable(row, &what);
+		else
+			set_row(row, &what, &facts, 0);
+		reader->read++;
+	}
+	(void)close(fd);
+	return ERR_NONE;
+}

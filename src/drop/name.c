@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+/* Names of Maildir files. Runs in the keeper; whoever may write into a maildrop may choose any name. */
+#include "drop/name.h"
+
+#include <openssl/evp.h>
+#include <string.h>
+
+enum { HASH_ID_OCTETS = 33, HASH_OCTETS = 32 };
+
+static const char hex[] = "0123456789abcdef";
+
+bool name_is_message(struct span name)
+{
+	return name.len >= 1 && name.len <= NAME_OCTETS_MAX && name.ptr[0] != '.' &&
+	       !memchr(name.ptr, '/', name.len) && !memchr(name.ptr, '\0', name.len);
+}
+
+struct span name_base(struct span name)
+{
+	const char *info = memmem(name.ptr, name.len, ":2,", 3);
+	return info ? span_first(name, (size_t)(info - name.ptr)) : name;
+}
+
+/* The digits a name begins with, without leading zeros: any length, so no number type holds it. */
+static struct span leading_number(struct span name)
+{
+	size_t len = 0, zeros = 0;
+	while (len < name.len && name.ptr[len] >= '0' && name.ptr[len] <= '9')
+		len++;
+	while (zeros < len && name.ptr[zeros] == '0')
+		zeros++;
+	return span_of(name.ptr + zeros, len - zeros);
+}
+
+static int compare_octets(struct span a, struct span b)
+{
+	int order = memcmp(a.ptr, b.ptr, a.len < b.len ? a.len : b.len);
+	if (order == 0)
+		order = a.len < b.len ? -1 : a.len > b.len;
+	return order;
+}
+
+int name_compare(struct span a, struct span b)
+{
+	struct span number_a = leading_number(a), number_b = leading_number(b);
+	if (number_a.len != number_b.len)
+		return number_a.len < number_b.len ? -1 : 1;
+	int order = memcmp(number_a.ptr, number_b.ptr, number_a.len);
+	return order ? order : compare_octets(a, b);
+}
+
+bool name_is_unique_id(struct span id)
+{
+	if (id.len < 1 || id.len > DROP_UID_MAX)
+		return false;
+	for (size_t i = 0; i < id.len; i++)
+		if (id.ptr[i] < 0x21 || id.ptr[i] > 0x7e)
+			return false;
+	return true;
+}
+
+/* A base name of the very form our hashes have is hashed too: so no base name equals a hash. */
+static bool looks_hashed(struct span base)
+{
+	if (base.len != HASH_ID_OCTETS || base.ptr[0] != 'h')
+		return false;
+	for (size_t i = 1; i < base.len; i++)
+		if (!memchr(hex, base.ptr[i], sizeof hex - 1))
+			return false;
+	return true;
+}
+
+static int hash_id(struct span octets, char to[DROP_UID_MAX], size_t *ret_len)
+{
+	unsigned char hash[HASH_OCTETS];
+	if (EVP_Digest(octets.ptr, octets.len, hash, NULL, EVP_sha256(), NULL) != 1)
+		return ERR_NOMEM;
+	to[0] = 'h';
+	for (size_t i = 0; i < (HASH_ID_OCTETS - 1) / 2; i++) {
+		to[1 + 2 * i] = hex[hash[i] >> 4];
+		to[2 + 2 * i] = hex[hash[i] & 15];
+	}
+	*ret_len = HASH_ID_OCTETS;
+	return ERR_NONE;
+}
+
+int name_unique_id(struct span base, char to[DROP_UID_MAX], size_t *ret_len)
+{
+	if (!name_is_unique_id(base) || looks_hashed(base))
+		return hash_id(base, to, ret_len);
+	memcpy(to, base.ptr, base.len);
+	*ret_len = base.len;
+	return ERR_NONE;
+}
+
+int name_second_unique_id(struct span base, uint64_t inode, char to[DROP_UID_MAX], size_t *ret_len)
+{
+	/* Base names hold no '/', so this is no other message's base name. */
+	char octets[NAME_OCTETS_MAX + 1 + sizeof inode];
+	size_t len = base.len < NAME_OCTETS_MAX ? base.len : NAME_OCTETS_MAX;
+	memcpy(octets, base.ptr, len);
+	octets[len++] = '/';
+	memcpy(octets + len, &inode, sizeof inode);
+	return hash_id(span_of(octets, len + sizeof inode), to, ret_len);
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/* Reading the folders of a maildrop: what is there, compared with what is known. */
+#ifndef DROP_SCAN_H
+#define DROP_SCAN_H
+
+#include "drop/catalog.h"
+
+/* new/ and cur/ as they are now. ERR_NOTFOUND: one is missing; ERR_CORRUPT: is no folder; ERR_IO, ... */
+int scan_look(int folder, struct index_seen ret[INDEX_FOLDERS]);
+
+/*
+ * Makes `catalog`, which holds what the index knew (perhaps nothing), what the folders hold: known messages
+ * keep their order and unique-ids, new ones come behind in delivery order and are read. *ret_seen is what
+ * the next open may compare with; a folder that changed less than a second ago, or too often meanwhile, is
+ * marked as not to be relied on. *ret_altered: the index must be written anew. At most `max` messages;
+ * the report says how many were left out.
+ */
+int scan_update(int folder, struct catalog *catalog, uint32_t max, struct index_seen ret_seen[INDEX_FOLDERS],
+                bool *ret_altered, struct drop_report *report);
+
+/* Looks for files with the base names of the catalog's messages under whatever name and in whatever folder
+ * they are by now (other programs rename them to change flags); those found are `seen` and have
+ * their new names. *ret_stable: no folder changed meanwhile, so what was not found is not there. */
+int scan_find(int folder, struct catalog *catalog, bool *ret_stable);
+
+#endif
