@@ -49,7 +49,7 @@ static const struct call calls[] = {
     CALL(brk, ALL), CALL(mmap, ALL, NO_EXEC), CALL(mprotect, ALL, NO_EXEC), CALL(munmap, ALL),
     CALL(mremap, ALL), CALL(madvise, ALL), CALL(memfd_create, ALL), CALL(membarrier, ALL),
     /* descriptors at hand */
-    CALL(read, ALL), CALL(readv, ALL), CALL(pread64, ALL), CALL(preadv, ALL), CALL(write, ALL), CALL(writev, ALL),
+    CALL(read, ALL), CALL(readv, ALL), CALL(pread64, ALL), CALL(preadv, ALL), CALL(preadv2, K), CALL(write, ALL), CALL(writev, ALL),
     CALL(lseek, ALL), CALL(close, ALL), CALL(close_range, ALL), CALL(fstat, ALL), CALL(ftruncate, ALL),
     CALL(fcntl, ALL, FLAGS), CALL(fcntl, A, FILE_LOCKS), CALL(ioctl, ALL, SOCKET_CALL), CALL(fadvise64, ALL),
     /* waiting */
