@@ -7,34 +7,40 @@
 #ifndef CONF_CONF_H
 #define CONF_CONF_H
 
-#include "base/buf.h"
 #include "base/err.h"
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
 enum {
 	CONF_LISTEN_MAX = 16,
 	CONF_CERT_MAX = 32,
-	CONF_ERRORS_MAX = 50, /* errors reported in one go */
-	CONF_VALUE_MAX = 1024,
+	CONF_ERRORS_MAX = 50,     /* complaints in one go */
+	CONF_OPTIONS_MAX = 64,    /* rows of the table */
+	CONF_VALUE_MAX = 1024,    /* octets of a value with its NUL */
+	CONF_FILE_MAX = 1 << 20,  /* octets of the file */
+	CONF_COMPLAINT_MAX = 400, /* octets of a complaint with its NUL */
 };
 
 struct conf_listen {
-	char address[64]; /* "127.0.0.1:1110", "[::1]:995", "*:110" */
+	unsigned line;    /* where its section ends in the file */
 	bool tls;         /* implicit TLS */
+	char address[64]; /* "127.0.0.1:1110", "[::1]:995", "*:110" */
 };
 
 struct conf_cert {
+	unsigned line;
 	char chain[CONF_VALUE_MAX]; /* PEM: certificate, then intermediates */
 	char key[CONF_VALUE_MAX];   /* PEM */
 };
 
 struct conf {
 	struct conf_listen listen[CONF_LISTEN_MAX];
-	unsigned listen_count;
+	uint64_t listen_count;
 	struct conf_cert cert[CONF_CERT_MAX];
-	unsigned cert_count;
+	uint64_t cert_count;
 	uint64_t workers; /* 0: one per core */
 	uint64_t worker_max_sessions;
 	uint64_t login_timeout_s;
@@ -47,12 +53,42 @@ struct conf {
 	uint64_t keeper_threads;
 	uint64_t max_open;
 	char worker_user[CONF_VALUE_MAX], auth_user[CONF_VALUE_MAX], keeper_user[CONF_VALUE_MAX];
+	char mechanisms[256];          /* SASL, separated by spaces, best first */
 	char accounts[CONF_VALUE_MAX]; /* SQLite file */
 	char mail_root[CONF_VALUE_MAX];
 	char mail_location[CONF_VALUE_MAX]; /* pattern */
-	char empty_root[CONF_VALUE_MAX];
-	char log_file[CONF_VALUE_MAX]; /* "" or "-": standard error */
-	char log_level[16];
+	char empty_root[CONF_VALUE_MAX];    /* "": the worker's root stays */
+	char log_file[CONF_VALUE_MAX];      /* "-": standard error */
+	uint64_t log_level;                 /* enum log_level */
+	unsigned lines[CONF_OPTIONS_MAX];   /* by row: where the option is set, 0 for its default */
 };
+
+struct conf_complaint {
+	unsigned line; /* 0: of no line */
+	bool warning;  /* good enough to run with */
+	char text[CONF_COMPLAINT_MAX];
+};
+
+struct conf_errors {
+	unsigned count;  /* complaints kept */
+	unsigned errors; /* of them no warnings, and those that had no room */
+	struct conf_complaint list[CONF_ERRORS_MAX];
+};
+
+/* Loads the file over the defaults. 0, perhaps with warnings; ERR_CONFIG and every complaint,
+ * in the order of the lines. ERR_NOTFOUND, ERR_DENIED, ERR_IO: the file cannot be read (one complaint
+ * says so). *ret is written in every case: on failure only what was understood. Only one at a time. */
+int conf_load(const char *path, struct conf *ret, struct conf_errors *ret_errors);
+
+/* One more complaint, by who checks further: about the option of row `name` ("worker.user"). */
+void conf_complain(struct conf_errors *errors, unsigned line, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+unsigned conf_line(const struct conf *conf, const char *name);
+
+/* Writes the complaints as "FILE:LINE: text", errors marked as such. */
+void conf_print_errors(const struct conf_errors *errors, const char *path, FILE *to);
+
+/* Writes every setting in the syntax of the file; loading that gives the same again. */
+void conf_print(const struct conf *conf, FILE *to);
 
 #endif
