@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Judges RETR bodies. Runs in pop3-load on octets of the server under test. */
-#include "body.h"
+#include "load/body.h"
 
 #include <string.h>
 

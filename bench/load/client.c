@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The client machine. Runs in pop3-load on octets of the server under test, of which it trusts none. */
-#include "client.h"
+#include "load/client.h"
 
 #include "base/num.h"
 #include "pop/verb.h"

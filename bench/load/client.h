@@ -8,7 +8,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
-#include "body.h"
+#include "load/body.h"
 
 #include <stdint.h>
 

@@ -4,7 +4,7 @@
  * by hand. It trusts its command line and its accounts file, and nothing the server says.
  */
 #include "base/num.h"
-#include "run.h"
+#include "load/run.h"
 
 #include <errno.h>
 #include <getopt.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The profiles: what a session does once it is logged in. */
-#include "client.h"
+#include "load/client.h"
 
 #include <string.h>
 

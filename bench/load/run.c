@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* The loop of pop3-load. Its octets come from the server under test and go to the client machine only. */
-#include "run.h"
+#include "load/run.h"
 
 #include "base/time.h"
-#include "tls.h"
+#include "load/tls.h"
 
 #include <errno.h>
 #include <inttypes.h>

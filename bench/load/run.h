@@ -3,7 +3,7 @@
 #ifndef LOAD_RUN_H
 #define LOAD_RUN_H
 
-#include "client.h"
+#include "load/client.h"
 
 #include <sys/socket.h>
 

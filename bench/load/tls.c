@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* TLS for pop3-load, over OpenSSL. */
-#include "tls.h"
+#include "load/tls.h"
 
 #include <errno.h>
 #include <openssl/err.h>
