@@ -21,13 +21,14 @@
 struct drop; /* an open, locked maildrop */
 
 enum drop_flag {
-	DROP_NOWAIT = 1, /* ERR_AGAIN instead of waiting for the disk */
+	DROP_NOWAIT = 1, /* ERR_AGAIN instead of waiting for the disk, or of opening a very long listing */
 };
 
 /* The limits of a maildrop. */
 enum {
 	DROP_UID_MAX = 70,            /* octets of a unique-id, RFC 1939 section 7 */
 	DROP_MESSAGES_MAX = 16000000, /* messages in one maildrop; more are not shown, and logged */
+	DROP_LISTING_SHORT = 1 << 20, /* octets of the longest listing that DROP_NOWAIT opens */
 };
 
 /* What happened at open, for the log. */

@@ -90,6 +90,8 @@ int index_open_fd(int fd, bool memory, bool nowait, struct index *ret)
 		return err;
 	memcpy(&index.head, scratch, sizeof index.head);
 	err = check_head(&index.head);
+	if (err == ERR_NONE && nowait && index_listing_size(&index) > DROP_LISTING_SHORT)
+		err = ERR_AGAIN;
 	if (err == ERR_NONE)
 		err = check_listing(&index, nowait, len - sizeof index.head);
 	if (err == ERR_NONE)

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The keeper: the process that holds maildrops. Inside of it, a peer is a worker's link, and a session is
+ * what that worker opened a maildrop for.
+ */
+#ifndef SERVER_KEEPER_H
+#define SERVER_KEEPER_H
+
+#include "drop/drop.h"
+#include "server/child.h"
+#include "server/keeper_ticket.h"
+
+struct keeper {
+	struct child *child;
+	struct ipc_setup_keeper setup;
+	struct drop_root root;
+	struct keeper_tickets tickets;
+	struct keeper_peer *peers;
+	uint32_t open;    /* maildrops open or about to be */
+	uint32_t commits; /* under way */
+	bool stopping;
+};
+
+struct keeper_session {
+	struct keeper_session *next; /* in its peer's table */
+	uint64_t id;
+	struct keeper_peer *peer; /* NULL: nobody waits for the answer any more */
+	struct keeper *keeper;
+	struct drop *drop; /* NULL while it is opened */
+	bool working;      /* an answer is owed */
+};
+
+struct keeper_peer {
+	struct keeper_peer *next;
+	struct keeper *keeper;
+	struct link *link;
+	uint32_t id;
+	struct keeper_session **slots; /* sessions by id */
+	uint32_t slot_count, count;    /* a power of two, or 0; sessions */
+};
+
+/* --- keeper_table.c --- */
+
+struct keeper_session *keeper_find(const struct keeper_peer *peer, uint64_t id);
+/* A new session of `peer`, or NULL without memory. */
+struct keeper_session *keeper_add(struct keeper_peer *peer, uint64_t id);
+/* Takes a session out of its peer's table; it is the caller's then. */
+void keeper_take(struct keeper_session *session);
+
+/* --- keeper_drop.c: what workers ask for; ERR_PEER and a literal in *why for what none would --- */
+
+int keeper_open(struct keeper_peer *peer, const struct ipc_in *in, const char **why);
+int keeper_body(struct keeper_session *session, const struct ipc_in *in, const char **why);
+int keeper_commit(struct keeper_session *session, struct ipc_in *in, const char **why);
+/* Ends a session: at once, or when the disk has done what it is at. */
+void keeper_close(struct keeper_session *session);
+
+/* --- keeper.c --- */
+
+/* A commit has ended: the process may have waited for it. */
+void keeper_commit_done(struct keeper *keeper);
+
+#endif
