@@ -6,7 +6,9 @@ STATE gets a configuration, a self-signed certificate, accounts, their passwords
 root, the files are given to the users the server's processes become. What exists is left as it is."""
 
 import os
+import re
 import secrets
+import shlex
 import shutil
 import socket
 import subprocess
@@ -73,29 +75,71 @@ def make_certificate(tls):
     (tls / "cert.new").rename(tls / "cert.pem")
 
 
+def as_user(uid):
+    """The option that names a process's user; only root may change users."""
+    return f'\tuser = "{uid}"\n' if os.geteuid() == 0 else ""
+
+
 def make_configuration(state):
-    """Always written anew: it names the folder, which may have been moved."""
-    users = ""
-    if os.geteuid() == 0:
-        users = f'''
-worker {{ user = "{WORKER}" }}
-'''
-    write(state / "restanted.conf", f'''\
-# Made by `./dev run`, which writes it anew each time: restanted.conf(5).
-{users}''', 0o644)
+    """Written anew each time: it names the folder, which may have been moved."""
+    at = str(state).replace("\\", "\\\\").replace('"', '\\"')
+    write(state / "restanted.conf", f"""\
+# Made by `./dev run`, which writes it anew each time. All options: restanted.conf(5).
+listen {{
+	address = "{HOST}:{PLAIN_PORT}"
+}}
+listen {{
+	address = "{HOST}:{TLS_PORT}"
+	tls = yes
+}}
+certificate {{
+	chain = "{at}/tls/cert.pem"
+	key = "{at}/tls/key.pem"
+}}
+worker {{
+{as_user(WORKER)}	empty_root = "{at}/empty"
+}}
+auth {{
+{as_user(AUTH)}	accounts = "{at}/accounts/accounts.sqlite"
+}}
+keeper {{
+{as_user(KEEPER)}}}
+mail {{
+	root = "{at}/mail"
+	location = "maildir:{at.replace('%', '%%')}/mail/%u"
+}}
+""", 0o644)
+
+
+def new_password():
+    """59 bits, nothing that looks like another character or that a shell would touch."""
+    return "".join(secrets.choice("abcdefghjkmnpqrstuvwxyz23456789") for _ in range(12))
 
 
 def passwords(state):
     """Of each account, by name; made at the first call."""
     path = state / "passwords"
     if not path.exists():
-        write(path, "".join(f"{name} {secrets.token_urlsafe(9)}\n" for name in ACCOUNTS), 0o600)
+        write(path, "".join(f"{name} {new_password()}\n" for name in ACCOUNTS), 0o600)
     return dict(line.split() for line in path.read_text(encoding="utf-8").splitlines())
 
 
-def user(build, state, *words, password=None):
-    command = [build / "src/admin/restante", "user", *words]
-    return subprocess.run(command, input=password, capture_output=True, text=True, check=False)
+def restante(build, state, *words, octets=None):
+    command = [build / "src/admin/restante", *words[:1], "-c", state / "restanted.conf", *words[1:]]
+    done = subprocess.run(command, input=octets, capture_output=True, text=True, check=False)
+    if done.returncode:
+        stop(f"`restante {' '.join(words)}` failed:\n{done.stderr}")
+    return done.stdout
+
+
+def make_accounts(build, state, secret):
+    known = ""
+    if (state / "accounts/accounts.sqlite").exists():
+        known = restante(build, state, "user", "list")
+    for name in ACCOUNTS:
+        if not re.search(rf"^{name}\b", known, re.MULTILINE):
+            restante(build, state, "user", "add", name, octets=secret[name] + "\n")
+    give(state / "accounts", AUTH)
 
 
 def make_mail(state):
@@ -107,3 +151,46 @@ def make_mail(state):
             mail.make_maildir(new, makers)
             give(new, KEEPER)
             new.rename(home)
+
+
+def tell(state, secret):
+    certificate = shlex.quote(f"{state}/tls/cert.pem")
+    print(f"""
+Restante serves a demo until Ctrl-C:
+
+  POP3, STLS   {HOST}:{PLAIN_PORT}
+  POP3S        {HOST}:{TLS_PORT}""")
+    for name in ACCOUNTS:
+        messages = sum(len(list((state / "mail" / name / part).iterdir())) for part in ("new", "cur"))
+        print(f"  account      {name}, password {secret[name]}, {messages or 'no'} messages")
+    login = f"alice:{secret['alice']}"
+    print(f"""
+Fetch a message, in another terminal:
+
+  curl -s --user {login} pop3://{HOST}:{PLAIN_PORT}/1
+  curl -s --user {login} --cacert {certificate} pop3s://localhost:{TLS_PORT}/5
+
+All of it is kept in {state}; delete that to start afresh.
+""", flush=True)
+
+
+def main():
+    build, state = Path(sys.argv[1]), Path(sys.argv[2])
+    check_ports()
+    try:
+        make_folder(state, os.geteuid(), 0o755)
+        make_folder(state / "tls", os.geteuid(), 0o755)
+        make_folder(state / "empty", os.geteuid(), 0o755)
+        make_folder(state / "accounts", AUTH, 0o700)
+        make_folder(state / "mail", KEEPER, 0o700)
+        make_certificate(state / "tls")
+        make_configuration(state)
+        secret = passwords(state)
+        make_accounts(build, state, secret)
+        make_mail(state)
+    except PermissionError as error:
+        stop(f"{error}; was the demo made by another user? Delete {state}, or be that user", 77)
+    tell(state, secret)
+
+
+main()
