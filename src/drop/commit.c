@@ -49,28 +49,29 @@ static int check_marks(const struct drop *drop, struct span bitmap)
 	return err;
 }
 
-enum outcome { REMOVED, MISSING };
+enum outcome { REMOVED, MISSING, ANOTHER };
 
+/* ANOTHER: another file lies there by now. */
 static int remove_file(struct commit *commit, const struct index_row *row, const char *path,
                        enum outcome *ret)
 {
 	struct stat what;
 	int folder = commit->drop->folder;
-	bool there = fstatat(folder, path, &what, AT_SYMLINK_NOFOLLOW) == 0;
-	if (there && what.st_ino == row->inode && S_ISREG(what.st_mode)) {
-		if (unlinkat(folder, path, 0) == 0) {
-			commit->touched[row->flags & INDEX_IN_CUR ? INDEX_CUR : INDEX_NEW] = true;
-			*ret = REMOVED;
-			return ERR_NONE;
-		}
-		there = false;
+	int failed = fstatat(folder, path, &what, AT_SYMLINK_NOFOLLOW);
+	if (!failed && (what.st_ino != row->inode || !S_ISREG(what.st_mode))) {
+		*ret = ANOTHER;
+		return ERR_NONE;
 	}
-	if (!there && errno != ENOENT) {
+	if (!failed)
+		failed = unlinkat(folder, path, 0);
+	if (failed && errno != ENOENT) {
 		int err = err_from_errno(errno);
 		error_set(commit->error, "%s: can not be removed: %m", path);
 		return err;
 	}
-	*ret = MISSING;
+	if (!failed)
+		commit->touched[row->flags & INDEX_IN_CUR ? INDEX_CUR : INDEX_NEW] = true;
+	*ret = failed ? MISSING : REMOVED;
 	return ERR_NONE;
 }
 
@@ -94,23 +95,24 @@ static int remove_marked(struct commit *commit, struct span bitmap)
 	return err;
 }
 
-/* Removes what was found under another name. What another file took the place of is gone. Afterwards only
- * those that moved on again are left. */
+/* Removes what was found under another name. Afterwards only those are left that moved on again, or may have
+ * been overlooked while the folders changed. */
 static int remove_found(struct commit *commit, bool stable)
 {
 	struct catalog *missing = &commit->missing;
 	for (uint32_t i = 0; i < missing->count; i++) {
 		struct message *message = &missing->messages[i];
 		enum outcome outcome = MISSING;
-		bool found = message->seen;
-		if (found) {
+		bool again = !stable;
+		if (message->seen) {
 			char path[INDEX_PATH_MAX];
 			message_path(&message->row, catalog_name(missing, message), path);
 			int err = remove_file(commit, &message->row, path, &outcome);
 			if (err)
 				return err;
+			again = outcome == MISSING || (outcome == ANOTHER && !stable);
 		}
-		message->seen = outcome == MISSING && (found || !stable);
+		message->seen = again;
 		commit->removed += !message->seen;
 	}
 	(void)catalog_compact(missing);

@@ -70,6 +70,15 @@ void measure_add(struct measure *measure, struct span octets)
 	measure->last = octets.ptr[octets.len - 1];
 }
 
+void measure_add_hole(struct measure *measure, uint64_t count)
+{
+	static const char nul[1];
+	if (count == 0)
+		return;
+	measure_add(measure, span_of(nul, 1)); /* a line may begin with it; the others are text in a line */
+	measure->raw += count - 1;
+}
+
 struct facts measure_end(const struct measure *measure)
 {
 	bool unended = measure->raw && measure->last != '\n';

@@ -30,6 +30,8 @@ struct measure {
 };
 
 void measure_add(struct measure *measure, struct span octets);
+/* The same as adding `count` NULs (the hole of a sparse file), at once. */
+void measure_add_hole(struct measure *measure, uint64_t count);
 struct facts measure_end(const struct measure *measure);
 
 #endif
