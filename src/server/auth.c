@@ -55,6 +55,7 @@ static int start(struct child *child)
 {
 	struct auth *auth = child->owner;
 	struct error error = {""};
+	auth->child = child;
 	int err = os_become(auth->setup.uid, auth->setup.gid, "", &error);
 	if (!err)
 		err = acct_open(auth->setup.accounts, false, &auth->acct, &error);
