@@ -113,9 +113,10 @@ static bool is_of(const struct auth_cache_entry *entry, const uint8_t *mac)
 
 static void follow_version(struct auth_cache *cache, uint64_t version)
 {
-	if (version != cache->version)
+	if (version > cache->version) {
 		drop_all(cache);
-	cache->version = version;
+		cache->version = version;
+	}
 }
 
 const struct auth_cache_entry *auth_cache_find(struct auth_cache *cache, uint64_t version, uint64_t now_ms,
@@ -123,7 +124,7 @@ const struct auth_cache_entry *auth_cache_find(struct auth_cache *cache, uint64_
 {
 	follow_version(cache, version);
 	struct auth_cache_entry **bucket = find_bucket(cache, mac);
-	for (size_t i = 0; i < AUTH_CACHE_WAYS; i++) {
+	for (size_t i = 0; i < AUTH_CACHE_WAYS && version == cache->version; i++) {
 		if (!is_of(bucket[i], mac))
 			continue;
 		if (now_ms < bucket[i]->expires_ms)
@@ -151,6 +152,7 @@ void auth_cache_add(struct auth_cache *cache, uint64_t version, uint64_t now_ms,
 {
 	size_t account_size = strlen(account) + 1, location_size = strlen(location) + 1;
 	size_t size = sizeof(struct auth_cache_entry) + account_size + location_size;
+	follow_version(cache, version);
 	struct auth_cache_entry *entry = version == cache->version ? malloc(size) : NULL;
 	if (!entry)
 		return;

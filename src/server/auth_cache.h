@@ -38,11 +38,11 @@ void auth_cache_free(struct auth_cache *cache);
 int auth_cache_compute(struct auth_cache *cache, const char *name, struct span password,
                        uint8_t ret_mac[AUTH_CACHE_MAC_SIZE]);
 
-/* The entry, or NULL; valid until the next call. `version` is acct_version()'s: another one than last time
+/* The entry, or NULL; valid until the next call. `version` is acct_version()'s: a greater one than last time
  * empties the cache. */
 const struct auth_cache_entry *auth_cache_find(struct auth_cache *cache, uint64_t version, uint64_t now_ms,
                                                const uint8_t mac[AUTH_CACHE_MAC_SIZE]);
-/* Without memory, or when the accounts are of another version already, nothing is added. */
+/* Without memory, or when a greater version was seen already, nothing is added. */
 void auth_cache_add(struct auth_cache *cache, uint64_t version, uint64_t now_ms,
                     const uint8_t mac[AUTH_CACHE_MAC_SIZE], const char *account, const char *location);
 
