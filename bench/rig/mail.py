@@ -9,7 +9,7 @@ DATE = 1700000000  # of the first message; file names and times are the same in 
 
 # name: (accounts, messages in each, octets of a message)
 SETS = {
-    "small": (64, 100, 4 * 1024),
+    "small": (128, 100, 4 * 1024),
     "medium": (16, 50, 75 * 1024),
     "large": (8, 5, 10 * 1024 * 1024),
     "many": (8, 10000, 600),

@@ -76,16 +76,15 @@ class Restante(Server):
             file.write(CONFIGURATION.format(folder=self.folder, mail=self.maildrops.root, cert=self.certificate[0],
                                             key=self.certificate[1], worker=WORKER_UID, auth=AUTH_UID,
                                             keeper=self.maildrops.owner[0], **self.ports))
+        os.chown(accounts, AUTH_UID, AUTH_UID)
         self.add_accounts(os.path.join(accounts, "accounts.sqlite"))
-        for path in (accounts, os.path.join(accounts, "accounts.sqlite")):
-            os.chown(path, AUTH_UID, AUTH_UID)
         self.prepared = True
 
     def add_accounts(self, path):
         """The first through `restante user add`; the others get its hash, which takes it tens of milliseconds, by SQL."""
         first, *others = self.maildrops.names()
-        run = subprocess.run([self.program("admin", "restante"), "user", "-c", self.conf, "add", "--password-stdin", first],
-                             input=PASSWORD + "\n", text=True, capture_output=True, check=False)
+        run = subprocess.run([self.program("admin", "restante"), "user", "add", "--config", self.conf,
+                              "--password-stdin", first], input=PASSWORD + "\n", text=True, capture_output=True, check=False)
         if run.returncode:
             raise Failure(f"restante user add: {run.stderr.strip()}")
         idle = set(self.maildrops.accounts.get("idle", ()))
@@ -100,5 +99,5 @@ class Restante(Server):
         return [self.program("server", "restanted"), "-c", self.conf]
 
     def version(self):
-        run = subprocess.run([self.program("server", "restanted"), "-V"], capture_output=True, text=True, check=False)
-        return run.stdout.strip() or "Restante"
+        run = subprocess.run([self.program("server", "restanted"), "--version"], capture_output=True, text=True, check=True)
+        return run.stdout.strip()

@@ -77,15 +77,20 @@ class Load:
                           f"{result['first_error']}")
         return result
 
-    def run(self, server, work, seconds):
-        run = subprocess.run(self.command(server, work, "--seconds", str(seconds)), stdout=subprocess.PIPE,
+    def run(self, server, work, *more):
+        run = subprocess.run(self.command(server, work, *more), stdout=subprocess.PIPE,
                              stderr=subprocess.DEVNULL, text=True, check=False)
         return self.result(server, work, run.stdout, run.returncode)
+
+    def warm(self, server, work):
+        """Uses every account once: indexes are made, verified logins remembered, messages in the page cache."""
+        self.run(server, dataclasses.replace(work, passes=1), "--sessions",
+                 str(len(server.maildrops.accounts[work.mail])))
 
     def measure(self, server, work, seconds):
         """One round: CPU time of the server's processes per unit of work."""
         before = tree.cpu_seconds(server.pid)
-        result = self.run(server, work, seconds)
+        result = self.run(server, work, "--seconds", str(seconds))
         result["cpu_seconds"] = round(tree.cpu_seconds(server.pid) - before, 2)
         result["value"] = (result["octets"] / 1e6 / result["cpu_seconds"] if work.more_is_better else
                            result["cpu_seconds"] * 1e6 / result["sessions"])
@@ -109,14 +114,16 @@ class Load:
     def measure_idle(self, server, work):
         """Memory of a silent session, in a server that has just been started. The first of two rounds fills the
         kernel's caches of names and files and the server's indexes, which are nobody's in particular."""
+        server.start()
         self.hold(server, work, lambda: None)
         server.stop()
         server.start()
-        warm = dataclasses.replace(work, profile="poll", connections=16)
-        self.run(server, warm, 1)
+        self.run(server, dataclasses.replace(work, profile="poll", connections=16), "--seconds", "1")
         time.sleep(SETTLE_SECONDS)
         pss, kernel = tree.pss_kib(server.pid), tree.kernel_kib()
         pss_held, kernel_held = self.hold(server, work, lambda: (tree.pss_kib(server.pid), tree.kernel_kib()))
+        processes = len(tree.stats_of_tree(server.pid))
+        server.stop()
         return {"value": (pss_held - pss) / work.connections, "held": work.connections,
-                "processes": len(tree.stats_of_tree(server.pid)), "pss_before_kib": pss, "pss_kib": pss_held,
+                "processes": processes, "pss_before_kib": pss, "pss_kib": pss_held,
                 "kernel_kib": {kind: round((kernel_held[kind] - kernel[kind]) / work.connections, 2) for kind in kernel}}
