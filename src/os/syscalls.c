@@ -97,7 +97,7 @@ static int allow_values(scmp_filter_ctx filter, int number, unsigned argument, c
 	return err;
 }
 
-static int allow_call(scmp_filter_ctx filter, const struct call *call)
+static int allow_call(scmp_filter_ctx filter, const struct call *call, unsigned pid)
 {
 	static const unsigned flags[] = {F_GETFD,         F_SETFD,     F_GETFL,    F_SETFL,
 	                                 F_DUPFD_CLOEXEC, F_ADD_SEALS, F_GET_SEALS};
@@ -106,7 +106,7 @@ static int allow_call(scmp_filter_ctx filter, const struct call *call)
 	struct scmp_arg_cmp no_exec = SCMP_CMP32(2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0);
 	struct scmp_arg_cmp thread =
 	    SCMP_CMP64(0, SCMP_CMP_MASKED_EQ, CLONE_VM | CLONE_THREAD, CLONE_VM | CLONE_THREAD);
-	struct scmp_arg_cmp itself = SCMP_CMP32(0, SCMP_CMP_EQ, (unsigned)getpid());
+	struct scmp_arg_cmp itself = SCMP_CMP32(0, SCMP_CMP_EQ, pid);
 	struct scmp_arg_cmp read_limit[] = {SCMP_CMP32(0, SCMP_CMP_EQ, 0), SCMP_CMP64(2, SCMP_CMP_EQ, 0)};
 	switch (call->check) {
 	case ANY:
@@ -140,7 +140,7 @@ static int fill_filter(scmp_filter_ctx filter, enum os_role role)
 		err = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
 	for (size_t i = 0; i < sizeof calls / sizeof calls[0] && !err; i++)
 		if (calls[i].roles & 1u << role)
-			err = allow_call(filter, &calls[i]);
+			err = allow_call(filter, &calls[i], (unsigned)getpid());
 	return err;
 }
 
