@@ -139,7 +139,6 @@ def make_accounts(build, state, secret):
     for name in ACCOUNTS:
         if not re.search(rf"^{name}\b", known, re.MULTILINE):
             restante(build, state, "user", "add", name, octets=secret[name] + "\n")
-    give(state / "accounts", AUTH)
 
 
 def make_mail(state):

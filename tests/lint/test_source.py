@@ -40,6 +40,7 @@ FOREIGN = {
     r"crypt\.h": {"acct"},
     r"confuse\.h": {"conf"},
     r"seccomp\.h": {"os"},
+    r"jansson\.h": {"admin"},
 }
 
 
