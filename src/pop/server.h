@@ -60,7 +60,8 @@ enum pop_want {
 	POP_WANT_CANCEL, /* the SASL exchange is off; nothing to answer: step on */
 	POP_WANT_BODY,   /* ask.number: answer with pop_server_body() or pop_server_no_body() */
 	POP_WANT_OCTETS, /* the body's next octets: pop_server_octets() or pop_server_octets_sent() */
-	POP_WANT_COMMIT, /* delete what is marked: answer with pop_server_committed() */
+	POP_WANT_COMMIT, /* QUIT: delete what is marked, if anything, unlock: answer with
+	                    pop_server_committed() */
 	POP_WANT_TLS,    /* send the output, negotiate TLS, then pop_server_tls() */
 	POP_WANT_CLOSE,  /* send the output, close; no message is deleted */
 };

@@ -174,21 +174,22 @@ static void put_goodbye(uint32_t remaining, struct pop_output *out)
 	}
 }
 
+/* After login the caller is asked even when nothing is marked: the reply promises that the lock is given up
+ * (RFC 1939 section 6), and the client may be back at once. */
 static void run_quit(struct pop_server *server, struct pop_output *out)
 {
 	server->quit = true;
-	server->phase = PHASE_CLOSE;
-	if (server->state == POP_AUTHORIZATION)
-		put(out, "+OK POP3 server signing off\r\n");
-	else if (server->marked)
+	if (server->state == POP_TRANSACTION) {
 		server->phase = PHASE_COMMIT;
-	else
-		put_goodbye(left(server), out);
+		return;
+	}
+	put(out, "+OK POP3 server signing off\r\n");
+	server->phase = PHASE_CLOSE;
 }
 
 void reply_commit(struct pop_server *server, struct pop_output *out)
 {
-	if (server->answer == ERR_NONE) {
+	if (server->answer == ERR_NONE || !server->marked) {
 		put_goodbye(left(server), out);
 		return;
 	}

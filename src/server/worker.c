@@ -43,8 +43,11 @@ static void on_connection(uv_poll_t *poll, int status, int events)
 {
 	struct worker_listener *listener = poll->data;
 	struct worker *worker = listener->worker;
+	/* Mostly one connection waits, and asking for another would be a system call for nothing. */
+	int most = listener->busy || ++listener->calm % WORKER_PROBE_EVERY == 0 ? WORKER_ACCEPT_MAX : 1;
+	int taken = 0;
 	(void)events;
-	for (int i = 0; status == 0 && i < WORKER_ACCEPT_MAX && !worker->draining; i++) {
+	for (int i = 0; status == 0 && i < most && !worker->draining; i++) {
 		union {
 			struct sockaddr any;
 			struct sockaddr_in6 v6;
@@ -52,15 +55,17 @@ static void on_connection(uv_poll_t *poll, int status, int events)
 		socklen_t size = sizeof address;
 		int fd = accept4(listener->fd, &address.any, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= 0) {
+			taken++;
 			session_begin(worker, listener, fd, &address.any);
 			continue;
 		}
 		if (errno == EAGAIN)
-			return;
+			break;
 		if (errno != ECONNABORTED && errno != EINTR)
 			log_note(LOG_ERROR, "cannot accept a connection on %s: %s", listener->address,
 			         strerror(errno));
 	}
+	listener->busy = taken > 1;
 }
 
 static void stop_listening(struct worker *worker)

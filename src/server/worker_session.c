@@ -373,12 +373,11 @@ void session_end(struct session *session, const char *result)
 {
 	log_end_of(session, result);
 	mail_release(session);
-	(void)uv_poll_stop(&session->poll);
+	uv_close((uv_handle_t *)&session->poll, on_closed); /* before the descriptor it polls is closed */
 	conn_finish(&session->conn);
 	if (session->in.ptr)
 		secret_wipe(session->in.ptr, session->in.len);
 	buf_finish(&session->in);
 	buf_finish(&session->out);
 	worker_forget(session->worker, session);
-	uv_close((uv_handle_t *)&session->poll, on_closed);
 }

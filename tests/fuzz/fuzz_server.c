@@ -233,12 +233,11 @@ static void answer_commit(struct world *world)
 	for (uint32_t i = 0; i < world->count; i++)
 		marked += world->marks[i / 8] >> i % 8 & 1;
 	if (pop_line_cut(&sent, SIZE_MAX, &line) != ERR_NONE || pop_parse(line, &command) != ERR_NONE ||
-	    command.row != &pop_verbs[POP_QUIT] || !world->server.quit || marked != world->server.marked ||
-	    !marked)
+	    command.row != &pop_verbs[POP_QUIT] || !world->server.quit || marked != world->server.marked)
 		abort();
 	bool fails = pick(world, 4) == 0;
 	pop_server_committed(&world->server, fails ? some_error(world) : ERR_NONE,
-	                     fails ? pick(world, marked) : marked);
+	                     fails && marked ? pick(world, marked) : marked);
 }
 
 /* False: more input is wanted, or it is over. */

@@ -169,9 +169,12 @@ static void answer_login(struct caller *caller)
 
 static void answer_plain(struct caller *caller, struct span message)
 {
+	unsigned nuls = 0;
+	for (size_t i = 0; i < message.len; i++)
+		nuls += message.ptr[i] == '\0';
 	(void)span_cut(&message, '\0'); /* another identity to act as */
 	struct span user = span_cut(&message, '\0');
-	if (!user.len || !message.len || span_find(message, '\0') < message.len)
+	if (!user.len || nuls != 2)
 		pop_server_not_logged_in(&caller->server, ERR_SYNTAX);
 	else
 		log_in(caller, user, message);
@@ -212,7 +215,7 @@ static void answer_sasl(struct caller *caller, struct pop_output *out)
 static void answer_commit(struct caller *caller)
 {
 	uint32_t count = caller->script->message_count, marked = 0;
-	caller->removed = calloc(count, sizeof *caller->removed);
+	caller->removed = calloc(count + 1, sizeof *caller->removed);
 	if (!caller->removed)
 		abort();
 	for (uint32_t i = 0; i < count; i++) {
