@@ -248,6 +248,8 @@ void log_end(struct log_line *line)
 	if (!report_dropped() || !keep(finish_line(line)))
 		out.dropped++;
 	line->unwanted = true; /* ended: a second end adds nothing */
+	if (line->level == LOG_ERROR)
+		log_flush();
 }
 
 void log_note(enum log_level level, const char *format, ...)
@@ -313,6 +315,11 @@ static void discard(void)
 	for (size_t i = 0; i < out.len; i++)
 		out.dropped += out.data[out.start + i] == '\n';
 	out.start = out.len = 0;
+}
+
+size_t log_pending(void)
+{
+	return out.len;
 }
 
 void log_flush(void)

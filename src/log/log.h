@@ -7,7 +7,7 @@
  * One thread of a process logs: the one that runs the loop.
  *
  * A line is built on the stack and added to a per-process buffer; log_flush()
- * writes the buffer out once per turn of the loop. A full or stuck log never
+ * writes the buffer out. A full or stuck log never
  * blocks the process: lines are dropped and counted, and the count is the first
  * thing logged when there is room again.
  *
@@ -62,7 +62,10 @@ void log_note(enum log_level level, const char *format, ...) __attribute__((form
  * like a line of ours (a library's last words on standard error) becomes event=stderr text="...". */
 void log_relay(const char *name, struct span line);
 
-/* Writes what is buffered; called once per turn of the loop and before exit. */
+/* Writes what is buffered; called in time by the loop and before exit. log_end() calls it for an error. */
 void log_flush(void);
+
+/* Octets that are buffered. */
+size_t log_pending(void);
 
 #endif

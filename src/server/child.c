@@ -112,16 +112,28 @@ static void set_signals(void)
 	(void)sigaction(SIGTERM, &orphan, NULL);
 }
 
-static void flush_before_waiting(uv_prepare_t *prepare)
+static void flush_in_time(uv_timer_t *timer)
 {
-	(void)prepare;
+	(void)timer;
 	log_flush();
+}
+
+/* Before the loop waits. A busy process would else pay for a write, and the master for reading and writing
+ * it, at every line; a line may wait a little for others instead. */
+static void consider_log(uv_prepare_t *prepare)
+{
+	uv_timer_t *timer = prepare->data;
+	if (log_pending() >= CHILD_LOG_BATCH)
+		log_flush();
+	else if (log_pending() && !uv_is_active((uv_handle_t *)timer))
+		(void)uv_timer_start(timer, flush_in_time, CHILD_LOG_DELAY_MS, 0);
 }
 
 int child_run(enum ipc_kind kind, const struct child_ops *ops, void *owner)
 {
 	struct child child = {.loop = uv_default_loop(), .kind = kind, .ops = ops, .owner = owner};
 	uv_prepare_t prepare;
+	uv_timer_t timer;
 	if (fcntl(IPC_CONTROL_FD, F_GETFD) < 0 || fcntl(IPC_LOG_FD, F_GETFD) < 0) {
 		fprintf(stderr, "This is a helper of restanted, which starts it. See restanted(8).\n");
 		return EX_USAGE;
@@ -129,10 +141,12 @@ int child_run(enum ipc_kind kind, const struct child_ops *ops, void *owner)
 	set_signals();
 	log_init(IPC_LOG_FD, LOG_INFO, "");
 	if (!child.loop || uv_prepare_init(child.loop, &prepare) != 0 ||
+	    uv_timer_init(child.loop, &timer) != 0 ||
 	    link_open(&child.control, child.loop, IPC_CONTROL_FD, kind, IPC_MASTER, 0, &control_ops,
 	              &child) != 0)
 		return EX_OSERR;
-	(void)uv_prepare_start(&prepare, flush_before_waiting);
+	prepare.data = &timer;
+	(void)uv_prepare_start(&prepare, consider_log);
 	if (!child.ended)
 		(void)uv_run(child.loop, UV_RUN_DEFAULT);
 	log_flush();

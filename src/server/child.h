@@ -39,9 +39,14 @@ struct child {
 /* Seconds an orphan may take to finish before the kernel's alarm ends it, even if its loop hangs. */
 enum { CHILD_ORPHAN_S = 30 };
 
+enum {
+	CHILD_LOG_DELAY_MS = 20, /* how long a log line may wait for others; errors do not wait */
+	CHILD_LOG_BATCH = 16384, /* octets of lines that wait no longer */
+};
+
 /* Runs the child until child_exit(): sets up loop, log and control channel (descriptors
  * IPC_CONTROL_FD and IPC_LOG_FD), ignores SIGPIPE, SIGINT, SIGHUP (the master gets those). Sends READY after
- * start(). Flushes the log once per turn. Returns the exit status. */
+ * start(). Writes the log as the limits above say. Returns the exit status. */
 int child_run(enum ipc_kind kind, const struct child_ops *ops, void *owner);
 
 /* Ends child_run() with this status (sysexits.h; the first one counts) at the end of this turn of the
