@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: MIT
+"""The transcripts of tests/script against the daemon: in clear, behind STLS, over TLS."""
+
+import pytest
+
+import transcript
+
+ACCOUNT_PASSWORD = b"sesame"
+PLAYS = [(one, over) for one in transcript.read_all() if not one.machine for over in one.over]
+
+
+@pytest.fixture(name="account")
+def make_account(daemon):
+    """Gives alice another password for a while."""
+    changed = []
+
+    def change(password):
+        if password != ACCOUNT_PASSWORD or changed:
+            run = daemon.restante("passwd", "--password-stdin", "alice", password=password + b"\n")
+            assert run.returncode == 0, run.stderr
+            changed.append(password)
+
+    yield change
+    change(ACCOUNT_PASSWORD)
+
+
+@pytest.mark.parametrize("one,over", PLAYS, ids=[f"{one.name}-{over}" for one, over in PLAYS])
+def test_transcript(daemon, home, account, one, over):
+    assert one.user == b"alice"
+    account(one.password)
+    files = []
+    for number, message in enumerate(one.messages, 1):
+        name, folder = message.uid.decode(), "new"
+        if number % 2 == 0:
+            name, folder = name + ":2,S", "cur"
+        files.append(daemon.deliver(home, message.raw, name, folder))
+    deleted = transcript.play(one, daemon.connect(over), daemon.tls_context())
+    assert {number for number, path in enumerate(files, 1) if not path.exists()} == deleted
+
+
+def test_there_are_transcripts_for_the_daemon():
+    assert len(PLAYS) > 100
