@@ -39,6 +39,7 @@ struct drop_report {
 	uint32_t skipped;    /* directory entries that are no messages: directories, links, FIFOs */
 	uint32_t hidden;     /* messages past DROP_MESSAGES_MAX, not shown */
 	uint8_t rescanned;   /* the directories were read */
+	uint8_t unwritten;   /* the index could not be written: each open will read everything */
 };
 
 struct drop_body {

@@ -24,6 +24,8 @@
 
 #define KIND "maildir:"
 
+enum { REWRITE_CHEAP_MAX = 20000 }; /* messages read anew in a few seconds, should a crash take the index */
+
 /* "maildir:/root/path" -> "path"; NULL when it is no such thing. */
 static const char *path_below(const struct drop_root *root, const char *location)
 {
@@ -69,6 +71,10 @@ static int write_beside(int folder, const struct catalog *catalog,
 	if (fd < 0)
 		return err_from_errno(errno);
 	int err = index_write(fd, false, catalog, seen, ret);
+	/* File systems write a file out at once that is renamed over another, to spare careless programs a
+	 * loss. Where reading all messages anew is no disaster, that costs more than the index is worth. */
+	if (err == ERR_NONE && catalog->count < REWRITE_CHEAP_MAX)
+		(void)unlinkat(folder, INDEX_NAME, 0);
 	if (err == ERR_NONE && renameat(folder, INDEX_NAME_NEW, folder, INDEX_NAME) != 0)
 		err = err_from_errno(errno);
 	if (err) {
@@ -116,6 +122,7 @@ static int update_index(struct drop *drop, struct drop_report *report)
 		} else {
 			index_close(&drop->index);
 			err = write_index(drop->folder, &catalog, seen, &drop->index);
+			report->unwritten = err == ERR_NONE && drop->index.memory;
 		}
 	}
 	catalog_finish(&catalog);

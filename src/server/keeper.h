@@ -25,6 +25,7 @@ struct keeper_session {
 	struct keeper_session *next; /* in its peer's table */
 	uint64_t id;
 	struct keeper_peer *peer; /* NULL: nobody waits for the answer any more */
+	uint32_t worker;          /* its id, for the log */
 	struct keeper *keeper;
 	struct drop *drop; /* NULL while it is opened */
 	bool working;      /* an answer is owed */
@@ -55,9 +56,12 @@ int keeper_commit(struct keeper_session *session, struct ipc_in *in, const char 
 /* Ends a session: at once, or when the disk has done what it is at. */
 void keeper_close(struct keeper_session *session);
 
-/* --- keeper.c --- */
+/* --- keeper_peer.c --- */
 
-/* A commit has ended: the process may have waited for it. */
+/* Serves the worker at the other end of `fd`, which is closed in every case in the end. */
+int keeper_link(struct keeper *keeper, enum ipc_kind kind, uint32_t id, int fd);
+/* Ends the process, once commits under way are done. */
+void keeper_stop(struct keeper *keeper);
 void keeper_commit_done(struct keeper *keeper);
 
 #endif

@@ -77,6 +77,7 @@ static void begin_line(struct log_line *line, enum log_level level, const char *
                        const struct keeper_session *session)
 {
 	log_begin(line, level, event);
+	log_num(line, "worker", session->worker);
 	log_num(line, "session", session->id);
 }
 
@@ -144,7 +145,7 @@ static void log_opening(const struct keeper_session *session, const struct openi
 		log_text(&line, "text", text);
 		log_end(&line);
 	} else if (report->rescanned) {
-		bool odd = report->unreadable || report->hidden;
+		bool odd = report->unreadable || report->hidden || report->unwritten;
 		begin_line(&line, odd ? LOG_WARNING : LOG_INFO, "index", session);
 		log_text(&line, "maildrop", opening->location);
 		log_num(&line, "messages", report->messages);
@@ -152,6 +153,7 @@ static void log_opening(const struct keeper_session *session, const struct openi
 		log_num(&line, "unreadable", report->unreadable);
 		log_num(&line, "skipped", report->skipped);
 		log_num(&line, "hidden", report->hidden);
+		log_num(&line, "unwritten", report->unwritten);
 		log_end(&line);
 	}
 }

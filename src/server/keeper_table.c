@@ -48,7 +48,8 @@ struct keeper_session *keeper_add(struct keeper_peer *peer, uint64_t id)
 	if (!session)
 		return NULL;
 	struct keeper_session **slot = slot_of(peer->slots, peer->slot_count, id);
-	*session = (struct keeper_session){.next = *slot, .id = id, .peer = peer, .keeper = peer->keeper};
+	*session = (struct keeper_session){
+	    .next = *slot, .id = id, .peer = peer, .worker = peer->id, .keeper = peer->keeper};
 	*slot = session;
 	peer->count++;
 	return session;

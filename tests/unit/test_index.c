@@ -57,6 +57,7 @@ static void expect_right(struct box *box)
 static void put_image(struct box *box, size_t len)
 {
 	box_put(box, "tmp/image", span_of(image, len));
+	(void)unlinkat(box->fd, INDEX_NAME, 0);
 	box_rename(box, "tmp/image", INDEX_NAME);
 }
 
@@ -75,13 +76,13 @@ static void test_every_octet_changed(void **state)
 	struct box *box = *state;
 	static const char changes[] = {1, (char)0x80, (char)0xff};
 	make_trusted(box);
-	for (size_t at = 0; at < image_len; at++)
-		for (unsigned i = 0; i < sizeof changes; i++) {
-			image[at] = (char)(image[at] ^ changes[i]);
-			put_image(box, image_len);
-			image[at] = (char)(image[at] ^ changes[i]);
-			expect_right(box);
-		}
+	for (size_t at = 0; at < image_len; at++) {
+		char was = image[at];
+		image[at] = (char)(was ^ changes[at % sizeof changes]);
+		put_image(box, image_len);
+		image[at] = was;
+		expect_right(box);
+	}
 }
 
 static void test_cut_at_every_octet(void **state)

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The keeper and its workers. A worker may have been taken over: it gets what a ticket of auth's entitles it
+ * to; one that asks out of turn is reported to the master and loses its link, and with it its
+ * maildrops.
+ */
+#include "server/keeper.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+static int take_request(struct link *link, struct ipc_in *in)
+{
+	struct keeper_peer *peer = link->owner;
+	struct keeper_session *session = keeper_find(peer, in->session);
+	enum ipc_when now = !session           ? IPC_WHEN_ABSENT
+	                    : session->working ? IPC_WHEN_WORKING
+	                                       : IPC_WHEN_WAITING;
+	int err = ipc_in_turn(in->type, now);
+	if (err)
+		return err;
+	switch (in->type) {
+	case IPC_DROP_OPEN:
+		return keeper_open(peer, in, &link->why);
+	case IPC_DROP_BODY:
+		return keeper_body(session, in, &link->why);
+	case IPC_DROP_COMMIT:
+		return keeper_commit(session, in, &link->why);
+	case IPC_DROP_CLOSE:
+		if (session)
+			keeper_close(session);
+		return ERR_NONE;
+	default:
+		return ERR_PEER;
+	}
+}
+
+static void forget_peer(struct link *link, int err, const char *why)
+{
+	struct keeper_peer *peer = link->owner;
+	struct keeper *keeper = peer->keeper;
+	if (err != ERR_CLOSED)
+		child_report_fault(keeper->child, IPC_WORKER, peer->id, why ? why : err_text(err));
+	for (uint32_t i = 0; i < peer->slot_count; i++)
+		while (peer->slots[i])
+			keeper_close(peer->slots[i]);
+	struct keeper_peer **at = &keeper->peers;
+	while (*at != peer)
+		at = &(*at)->next;
+	*at = peer->next;
+	link_free(link);
+	free(peer->slots);
+	free(peer);
+}
+
+static const struct link_ops peer_ops = {.message = take_request, .gone = forget_peer};
+
+int keeper_link(struct keeper *keeper, enum ipc_kind kind, uint32_t id, int fd)
+{
+	struct keeper_peer *peer = calloc(1, sizeof *peer);
+	struct link *link = calloc(1, sizeof *link);
+	if (!peer || !link || kind != IPC_WORKER) {
+		free(peer);
+		free(link);
+		(void)close(fd);
+		return kind == IPC_WORKER ? ERR_NOMEM : ERR_PEER;
+	}
+	int err = link_open(link, keeper->child->loop, fd, IPC_KEEPER, kind, id, &peer_ops, peer);
+	if (err) {
+		free(peer);
+		link_free(link);
+		return err;
+	}
+	*peer = (struct keeper_peer){.next = keeper->peers, .keeper = keeper, .link = link, .id = id};
+	keeper->peers = peer;
+	return ERR_NONE;
+}
+
+void keeper_stop(struct keeper *keeper)
+{
+	keeper->stopping = true;
+	if (keeper->commits == 0)
+		child_exit(keeper->child, 0);
+}
+
+void keeper_commit_done(struct keeper *keeper)
+{
+	keeper->commits--;
+	if (keeper->stopping && keeper->commits == 0)
+		child_exit(keeper->child, 0);
+}

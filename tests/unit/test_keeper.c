@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Unit test of the keeper (src/server/keeper_*.c) from a worker's side: real messages over a socket pair, a
+ * real Maildir, and another socket pair in the master's place.
+ */
+#include "box.h"
+
+#include "base/time.h"
+#include "ipc/blob.h"
+#include "log/log.h"
+#include "server/keeper.h"
+
+#include <sys/socket.h>
+
+enum { WORKER = 7, EPOCH = 3, SESSION = 1001, WAIT_MS = 5000 };
+
+static struct keeper keeper;
+static struct child child;
+static struct ipc_channel worker, master;
+static struct ipc_ticket_key key = {.epoch = EPOCH, .key = "a key that nobody needs to guess"};
+static struct box *box;
+static uint64_t nonce;
+
+static void ignore_gone(struct link *link, int err, const char *why)
+{
+	(void)link;
+	(void)err;
+	(void)why;
+}
+
+static const struct link_ops control_ops = {.gone = ignore_gone};
+
+static void connect_worker(void)
+{
+	int pair[2];
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	ipc_channel_init(&worker, pair[0], IPC_WORKER, IPC_KEEPER, 1);
+	assert_int_equal(keeper_link(&keeper, IPC_WORKER, WORKER, pair[1]), ERR_NONE);
+}
+
+static int setup(void **state)
+{
+	int pair[2];
+	int err = box_setup(state);
+	if (err || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
+		return -1;
+	box = *state;
+	log_init(2, LOG_ERROR, "");
+	child = (struct child){.loop = uv_default_loop(), .kind = IPC_KEEPER, .owner = &keeper};
+	keeper = (struct keeper){.child = &child, .root = box->drop_root, .setup.max_open = 100};
+	keeper_tickets_rekey(&keeper.tickets, &key);
+	ipc_channel_init(&master, pair[0], IPC_MASTER, IPC_KEEPER, 1);
+	if (link_open(&child.control, child.loop, pair[1], IPC_KEEPER, IPC_MASTER, 0, &control_ops, &child) !=
+	    0)
+		return -1;
+	connect_worker();
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	ipc_channel_finish(&worker);
+	link_close(&child.control);
+	(void)uv_run(child.loop, UV_RUN_DEFAULT); /* until nothing is left, jobs included */
+	ipc_channel_finish(&master);
+	keeper_tickets_finish(&keeper.tickets);
+	assert_null(keeper.peers);
+	assert_int_equal(keeper.open, 0);
+	assert_int_equal(keeper.commits, 0);
+	return box_teardown(state);
+}
+
+/* Runs the keeper until the peer at `channel` has a message, or the keeper's end of it is closed. */
+static int await(struct ipc_channel *channel, struct ipc_in *ret)
+{
+	uint64_t end_ms = time_mono_ms() + WAIT_MS;
+	const char *why = "";
+	int err;
+	while ((err = ipc_receive(channel, ret, &why)) == ERR_AGAIN) {
+		if (time_mono_ms() > end_ms)
+			fail_msg("the keeper does not answer");
+		(void)uv_run(child.loop, UV_RUN_NOWAIT);
+	}
+	return err;
+}
+
+static void request(enum ipc_type type, uint64_t session, const void *fixed, struct span tail)
+{
+	assert_int_equal(ipc_send(&worker, type, session, fixed, tail, NULL, 0), ERR_NONE);
+}
+
+static struct ipc_drop_open make_ticket(uint64_t session)
+{
+	struct ipc_drop_open open = {
+	    .ticket = {.nonce = ++nonce,
+	               .expires_ms = time_mono_ms() + TICKET_LIFE_MS / 2,
+	               .session = session,
+	               .worker = WORKER,
+	               .epoch = EPOCH,
+	               .uid = (uint32_t)-1,
+	               .gid = (uint32_t)-1,
+	               .account = "alice"}
+        };
+	(void)snprintf(open.ticket.location, sizeof open.ticket.location, "%s", box->location);
+	return open;
+}
+
+static void send_ticket(struct ipc_drop_open *open, uint64_t session)
+{
+	assert_int_equal(ticket_seal(&open->ticket, key.key), ERR_NONE);
+	request(IPC_DROP_OPEN, session, open, SPAN(""));
+}
+
+static void send_open(uint64_t session)
+{
+	struct ipc_drop_open open = make_ticket(session);
+	send_ticket(&open, session);
+}
+
+static void expect_failed(uint64_t session, int want)
+{
+	struct ipc_in in;
+	assert_int_equal(await(&worker, &in), ERR_NONE);
+	assert_int_equal(in.type, IPC_DROP_FAILED);
+	assert_int_equal(in.session, session);
+	assert_int_equal(((const struct ipc_drop_failed *)in.fixed)->err, want);
+	ipc_in_finish(&in);
+}
+
+static void expect_opened(uint64_t session, uint32_t count)
+{
+	struct ipc_in in;
+	assert_int_equal(await(&worker, &in), ERR_NONE);
+	assert_int_equal(in.type, IPC_DROP_OPENED);
+	assert_int_equal(in.session, session);
+	const struct ipc_drop_opened *opened = in.fixed;
+	assert_int_equal(opened->count, count);
+	if (in.fd_count) {
+		const char *map;
+		assert_true(opened->listing_octets > IPC_TAIL_MAX);
+		assert_int_equal(blob_map(in.fds[0], opened->listing_octets, &map), ERR_NONE);
+		blob_unmap(map, opened->listing_octets);
+	} else {
+		assert_int_equal(in.tail.len, opened->listing_octets);
+	}
+	ipc_in_finish(&in);
+}
+
+/* The worker's link is closed and the master told why. */
+static void expect_fault(const char *reason)
+{
+	struct ipc_in in;
+	assert_int_equal(await(&worker, &in), ERR_CLOSED);
+	assert_int_equal(await(&master, &in), ERR_NONE);
+	assert_int_equal(in.type, IPC_PEER_FAULT);
+	const struct ipc_peer_fault *fault = in.fixed;
+	assert_int_equal(fault->kind, IPC_WORKER);
+	assert_int_equal(fault->id, WORKER);
+	if (!strstr(fault->reason, reason))
+		fail_msg("\"%s\" instead of \"%s\"", fault->reason, reason);
+	ipc_in_finish(&in);
+	ipc_channel_finish(&worker);
+	connect_worker();
+}
+
+static void send_body(uint64_t session, const uint32_t *numbers, uint32_t count)
+{
+	struct ipc_drop_body body = {.count = count};
+	request(IPC_DROP_BODY, session, &body, span_of((const char *)numbers, count * sizeof *numbers));
+}
+
+static void expect_bodies(uint64_t session, const int *errs, uint32_t count)
+{
+	struct ipc_in in;
+	assert_int_equal(await(&worker, &in), ERR_NONE);
+	assert_int_equal(in.type, IPC_DROP_BODIES);
+	assert_int_equal(in.session, session);
+	assert_int_equal(((const struct ipc_drop_bodies *)in.fixed)->count, count);
+	const struct ipc_body *body = (const void *)in.tail.ptr;
+	unsigned fd = 0;
+	for (uint32_t i = 0; i < count; i++) {
+		assert_int_equal(body[i].err, errs[i]);
+		if (errs[i])
+			continue;
+		char text[16];
+		assert_int_equal(pread(in.fds[fd], text, sizeof text, 0), body[i].length);
+		assert_int_equal(text[0] - '0', body[i].number);
+		assert_int_equal(write(in.fds[fd++], "x", 1), -1); /* it is for reading */
+	}
+	assert_int_equal(in.fd_count, fd);
+	ipc_in_finish(&in);
+}
+
+static void send_commit(uint64_t session, uint32_t count, uint32_t total, struct span bits)
+{
+	struct ipc_drop_commit commit = {.count = count, .total = total};
+	request(IPC_DROP_COMMIT, session, &commit, bits);
+}
+
+static void expect_committed(uint64_t session, int want, uint32_t removed)
+{
+	struct ipc_in in;
+	assert_int_equal(await(&worker, &in), ERR_NONE);
+	assert_int_equal(in.type, IPC_DROP_COMMITTED);
+	assert_int_equal(in.session, session);
+	const struct ipc_drop_committed *committed = in.fixed;
+	assert_int_equal(committed->err, want);
+	assert_int_equal(committed->removed, removed);
+	ipc_in_finish(&in);
+}
+
+static void put_three(void)
+{
+	box_put_text(box, "new/1.x", "1\n");
+	box_put_text(box, "new/2.x", "2\r\n");
+	box_put_text(box, "cur/3.x:2,S", "3\n");
+}
+
+static void test_session(void **state)
+{
+	(void)state;
+	put_three();
+	send_open(SESSION);
+	expect_opened(SESSION, 3);
+	send_open(SESSION + 1);
+	expect_failed(SESSION + 1, ERR_BUSY);
+	box_delete(box, "new/2.x");
+	send_body(SESSION, (const uint32_t[]){3, 1, 2}, 3);
+	expect_bodies(SESSION, (const int[]){0, 0, ERR_NOTFOUND}, 3);
+	box_rename(box, "new/1.x", "cur/1.x:2,S");
+	send_body(SESSION, (const uint32_t[]){3, 1}, 2); /* the second has to be looked for */
+	expect_bodies(SESSION, (const int[]){0, 0}, 2);
+	send_commit(SESSION, 2, 3, SPAN("\3"));
+	expect_committed(SESSION, ERR_NONE, 2);
+	/* Unlocked before it is answered. */
+	send_open(SESSION + 2);
+	expect_opened(SESSION + 2, 1);
+	send_commit(SESSION + 2, 0, 1, SPAN("\0"));
+	expect_committed(SESSION + 2, ERR_NONE, 0);
+	assert_true(box_has(box, "cur/3.x:2,S"));
+}
+
+static void test_long_listing(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 1000; i++) {
+		char path[64];
+		(void)snprintf(path, sizeof path, "new/%u.with-a-rather-long-name", 10000 + i);
+		box_put_text(box, path, "x\n");
+	}
+	box_rest();
+	for (uint64_t session = 1; session <= 3; session++) { /* the last ones without waiting */
+		send_open(session);
+		expect_opened(session, 1000);
+		request(IPC_DROP_CLOSE, session, NULL, SPAN(""));
+	}
+	/* As many marks as fit a tail, in a file nevertheless. */
+	static char marks[125];
+	int fd;
+	marks[0] = 1;
+	assert_int_equal(blob_copy("marks", span_of(marks, sizeof marks), &fd), ERR_NONE);
+	send_open(4);
+	expect_opened(4, 1000);
+	struct ipc_drop_commit commit = {.count = 1, .total = 1000};
+	assert_int_equal(ipc_send(&worker, IPC_DROP_COMMIT, 4, &commit, SPAN(""), &fd, 1), ERR_NONE);
+	expect_committed(4, ERR_NONE, 1);
+}
+
+static void test_tickets_that_are_stale(void **state)
+{
+	(void)state;
+	struct ipc_drop_open open = make_ticket(SESSION);
+	open.ticket.epoch--;
+	send_ticket(&open, SESSION);
+	expect_failed(SESSION, ERR_DENIED);
+	open = make_ticket(SESSION);
+	open.ticket.expires_ms = time_mono_ms() - 1;
+	send_ticket(&open, SESSION);
+	expect_failed(SESSION, ERR_DENIED);
+	open = make_ticket(SESSION); /* would outlive our memory of it */
+	open.ticket.expires_ms = time_mono_ms() + 3 * TICKET_LIFE_MS;
+	send_ticket(&open, SESSION);
+	expect_failed(SESSION, ERR_DENIED);
+	open = make_ticket(SESSION);
+	open.ticket.uid = geteuid() + 1;
+	send_ticket(&open, SESSION);
+	expect_failed(SESSION, ERR_DENIED);
+	open = make_ticket(SESSION);
+	(void)snprintf(open.ticket.location, sizeof open.ticket.location, "maildir:%s/../m", box->root);
+	send_ticket(&open, SESSION);
+	expect_failed(SESSION, ERR_SYNTAX);
+	keeper.setup.max_open = 0;
+	send_open(SESSION);
+	expect_failed(SESSION, ERR_FULL);
+	keeper.setup.max_open = 1;
+	send_open(SESSION);
+	expect_opened(SESSION, 0);
+}
+
+static void test_tickets_that_are_faults(void **state)
+{
+	(void)state;
+	struct ipc_drop_open open = make_ticket(SESSION);
+	assert_int_equal(ticket_seal(&open.ticket, key.key), ERR_NONE);
+	open.ticket.location[12] ^= 1;
+	request(IPC_DROP_OPEN, SESSION, &open, SPAN(""));
+	expect_fault("forged");
+	open = make_ticket(SESSION);
+	send_ticket(&open, SESSION + 1);
+	expect_fault("another session");
+	open = make_ticket(SESSION);
+	open.ticket.worker++;
+	send_ticket(&open, SESSION);
+	expect_fault("another session");
+	open = make_ticket(SESSION);
+	send_ticket(&open, SESSION);
+	expect_opened(SESSION, 0);
+	request(IPC_DROP_CLOSE, SESSION, NULL, SPAN(""));
+	send_ticket(&open, SESSION);
+	expect_fault("used twice");
+	/* A new key forgets the old tickets, and honours none of them. */
+	struct ipc_ticket_key next = {.epoch = EPOCH + 1, .key = "another"};
+	keeper_tickets_rekey(&keeper.tickets, &next);
+	send_ticket(&open, SESSION);
+	expect_failed(SESSION, ERR_DENIED);
+}
+
+static void test_out_of_turn(void **state)
+{
+	(void)state;
+	static const struct {
+		uint32_t count, total;
+		struct span bits;
+		const char *reason;
+	} commits[] = {
+	    {1, 4, SPAN("\1"),   "another maildrop"},
+	    {2, 3, SPAN("\1"),   "marks"           },
+	    {2, 3, SPAN("\x81"), "marks"           },
+	};
+	put_three();
+	send_body(SESSION, (const uint32_t[]){1}, 1);
+	expect_fault("out of turn");
+	send_commit(SESSION, 0, 0, SPAN(""));
+	expect_fault("out of turn");
+	send_open(SESSION);
+	expect_opened(SESSION, 3);
+	send_open(SESSION);
+	expect_fault("out of turn");
+	for (uint32_t number = 0; number <= 4; number += 4) { /* the fault before has unlocked it */
+		send_open(SESSION);
+		expect_opened(SESSION, 3);
+		send_body(SESSION, (const uint32_t[]){1, number}, 2);
+		expect_fault("not there");
+	}
+	for (unsigned i = 0; i < sizeof commits / sizeof commits[0]; i++) {
+		send_open(SESSION);
+		expect_opened(SESSION, 3);
+		send_commit(SESSION, commits[i].count, commits[i].total, commits[i].bits);
+		expect_fault(commits[i].reason);
+	}
+	/* Marks in a file that could still change. */
+	send_open(SESSION);
+	expect_opened(SESSION, 3);
+	int fd = openat(box->fd, "new/1.x", O_RDONLY | O_CLOEXEC);
+	struct ipc_drop_commit commit = {.count = 1, .total = 3};
+	assert_int_equal(ipc_send(&worker, IPC_DROP_COMMIT, SESSION, &commit, SPAN(""), &fd, 1), ERR_NONE);
+	expect_fault("marks");
+	/* A second request before the first is answered; it has to wait for the disk. */
+	send_open(SESSION);
+	expect_opened(SESSION, 3);
+	box_rename(box, "new/1.x", "cur/1.x:2,S");
+	send_body(SESSION, (const uint32_t[]){1}, 1);
+	send_body(SESSION, (const uint32_t[]){1}, 1);
+	struct ipc_in in;
+	int err = await(&worker, &in);
+	if (err == ERR_NONE) { /* the disk was faster */
+		ipc_in_finish(&in);
+		skip();
+	}
+	assert_int_equal(err, ERR_CLOSED);
+}
+
+static void test_close(void **state)
+{
+	(void)state;
+	put_three();
+	request(IPC_DROP_CLOSE, SESSION, NULL, SPAN("")); /* unknown: it may have crossed an answer */
+	send_open(SESSION);
+	request(IPC_DROP_CLOSE, SESSION, NULL, SPAN("")); /* while it is opened */
+	send_open(SESSION + 1);
+	struct ipc_in in;
+	assert_int_equal(await(&worker, &in), ERR_NONE);
+	ipc_in_finish(&in);
+	while (in.type == IPC_DROP_OPENED && in.session == SESSION) /* if the disk was faster */
+		assert_int_equal(await(&worker, &in), ERR_NONE);
+	request(IPC_DROP_CLOSE, SESSION + 1, NULL, SPAN(""));
+	/* A worker that dies holds no lock. */
+	send_open(SESSION + 2);
+	while (await(&worker, &in) == ERR_NONE && in.type == IPC_DROP_FAILED)
+		send_open(SESSION + 2);
+	assert_int_equal(in.type, IPC_DROP_OPENED);
+	assert_int_equal(box_try_open(box, 0), ERR_BUSY);
+	ipc_channel_finish(&worker);
+	for (unsigned turn = 0; turn < 1000 && keeper.open; turn++)
+		(void)uv_run(child.loop, UV_RUN_NOWAIT);
+	assert_int_equal(box_try_open(box, 0), ERR_NONE);
+	connect_worker();
+}
+
+static void test_commit_outlives_worker_and_stop(void **state)
+{
+	(void)state;
+	put_three();
+	send_open(SESSION);
+	expect_opened(SESSION, 3);
+	send_commit(SESSION, 3, 3, SPAN("\7"));
+	while (keeper.commits == 0)
+		(void)uv_run(child.loop, UV_RUN_NOWAIT);
+	keeper_stop(&keeper);
+	assert_false(child.ended);
+	ipc_channel_finish(&worker);
+	(void)uv_run(child.loop, UV_RUN_DEFAULT); /* stopped by child_exit() */
+	assert_true(child.ended);
+	assert_false(box_has(box, "new/1.x") || box_has(box, "new/2.x") || box_has(box, "cur/3.x:2,S"));
+}
+
+static void test_many_nonces(void **state)
+{
+	(void)state;
+	struct keeper_tickets tickets = {0};
+	struct ipc_drop_open open = make_ticket(SESSION);
+	const char *why;
+	uint64_t now_ms = 1000;
+	keeper_tickets_rekey(&tickets, &key);
+	for (uint64_t i = 1; i <= 2000; i++, now_ms += 20) {
+		open.ticket.nonce = i * UINT64_C(0x9e3779b97f4a7c15);
+		open.ticket.expires_ms = now_ms + TICKET_LIFE_MS;
+		assert_int_equal(ticket_seal(&open.ticket, key.key), ERR_NONE);
+		assert_int_equal(keeper_tickets_use(&tickets, &open.ticket, WORKER, SESSION, now_ms, &why),
+		                 0);
+		uint64_t later_ms = now_ms + i * 7 % (TICKET_LIFE_MS + 1); /* to its last millisecond */
+		if (i % 10 == 0)
+			assert_int_equal(
+			    keeper_tickets_use(&tickets, &open.ticket, WORKER, SESSION, later_ms, &why),
+			    ERR_PEER);
+		if (i % 10 == 0)
+			now_ms = later_ms;
+	}
+	/* What has expired is forgotten. */
+	assert_in_range(tickets.used[0].count + tickets.used[1].count, 1, 1999);
+	keeper_tickets_finish(&tickets);
+}
+
+#define KEEPER_TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    KEEPER_TEST(test_session),
+	    KEEPER_TEST(test_long_listing),
+	    KEEPER_TEST(test_tickets_that_are_stale),
+	    KEEPER_TEST(test_tickets_that_are_faults),
+	    KEEPER_TEST(test_out_of_turn),
+	    KEEPER_TEST(test_close),
+	    KEEPER_TEST(test_commit_outlives_worker_and_stop),
+	    KEEPER_TEST(test_many_nonces),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
