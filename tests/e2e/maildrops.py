@@ -17,15 +17,21 @@ def message(number):
 
 
 def fill(daemon, home, count):
-    """Messages 1 to count in new/, while nobody is logged in. Written once and linked: a thousand files are slow."""
-    originals = daemon.folder / "originals"
-    originals.mkdir(exist_ok=True)
+    """Messages 1 to count in new/, while nobody is logged in."""
     for number in range(1, count + 1):
-        original = originals / name_of(number)
-        if not original.exists():
-            original.write_bytes(message(number))
-            daemon.give(original)
-        os.link(original, home / "new" / name_of(number))
+        path = home / "new" / name_of(number)
+        path.write_bytes(message(number))
+        daemon.give(path)
+
+
+def fill_by_links(daemon, home, count):
+    """The same, for many messages again and again: written once, then linked."""
+    originals = daemon.folder / "originals"
+    if not originals.exists():
+        (originals / "new").mkdir(parents=True)
+        fill(daemon, originals, count)
+    for number in range(1, count + 1):
+        os.link(originals / "new" / name_of(number), home / "new" / name_of(number))
 
 
 def name_of(number):

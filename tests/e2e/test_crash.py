@@ -11,7 +11,7 @@ import time
 import pytest
 
 from daemon import WAIT, wire_form, until
-from maildrops import files, fill, is_alive, listed, log_in_again, log_in_noted, message, name_of
+from maildrops import files, fill, fill_by_links, is_alive, listed, log_in_again, log_in_noted, message, name_of
 
 MESSAGES, DELETED = 1100, 1000
 POINTS = {"worker": 9, "keeper": 12, "auth": 4, "master": 8}  # kills of each kind of process
@@ -74,7 +74,7 @@ def check_maildrop(daemon, home, numbers, reply):
 def commit_time(daemon, home, chance):
     """Seconds from QUIT to its answer when nobody is killed."""
     numbers = chance.sample(range(1, MESSAGES + 1), DELETED)
-    fill(daemon, home, MESSAGES)
+    fill_by_links(daemon, home, MESSAGES)
     client = log_in_again(daemon)
     delete_many(client, numbers)
     began = time.monotonic()
@@ -100,7 +100,7 @@ def test_killed_during_commit(make_daemon, kind):
             start_again(daemon)
         numbers = sorted(chance.sample(range(1, MESSAGES + 1), DELETED))
         home = daemon.make_maildir("alice")
-        fill(daemon, home, MESSAGES)
+        fill_by_links(daemon, home, MESSAGES)
         reply = quit_and_kill(daemon, kind, numbers, took * 1.2 * (point + chance.random()) / POINTS[kind])
         if kind == "master":
             start_again(daemon)
