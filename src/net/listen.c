@@ -52,7 +52,18 @@ static bool set(int fd, int level, int option, int value)
 	return setsockopt(fd, level, option, &value, sizeof value) == 0;
 }
 
-int net_listen(const char *address, int *ret_fd, struct error *error)
+/* Closes `fd` and says what went wrong just now. */
+static int failed(int fd, const char *address, struct error *error)
+{
+	int errnum = errno;
+	if (fd >= 0)
+		(void)close(fd);
+	error_set(error, "cannot listen on %s: %s", address, strerror(errnum));
+	return errnum == EADDRINUSE ? ERR_BUSY : err_from_errno(errnum);
+}
+
+/* A socket bound to `address`; `shared` lets others of ours be bound to it too. */
+static int bind_to(const char *address, bool shared, int *ret_fd, struct error *error)
 {
 	union address to;
 	socklen_t len;
@@ -63,18 +74,35 @@ int net_listen(const char *address, int *ret_fd, struct error *error)
 	}
 	bool both = to.any.sa_family == AF_INET6 && strncmp(address, "*:", 2) == 0;
 	int fd = socket(to.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd >= 0 && set(fd, SOL_SOCKET, SO_REUSEADDR, 1) && set(fd, SOL_SOCKET, SO_REUSEPORT, 1) &&
-	    set(fd, SOL_SOCKET, SO_KEEPALIVE, 1) && set(fd, IPPROTO_TCP, TCP_NODELAY, 1) &&
+	if (fd >= 0 && set(fd, SOL_SOCKET, SO_REUSEADDR, 1) && set(fd, SOL_SOCKET, SO_REUSEPORT, shared) &&
 	    (to.any.sa_family != AF_INET6 || set(fd, IPPROTO_IPV6, IPV6_V6ONLY, !both)) &&
-	    bind(fd, &to.any, len) == 0 && listen(fd, NET_BACKLOG) == 0) {
+	    bind(fd, &to.any, len) == 0) {
 		*ret_fd = fd;
 		return ERR_NONE;
 	}
-	int errnum = errno;
-	if (fd >= 0)
+	return failed(fd, address, error);
+}
+
+int net_check_free(const char *address, struct error *error)
+{
+	int fd = -1;
+	int err = bind_to(address, false, &fd, error);
+	if (!err)
 		(void)close(fd);
-	error_set(error, "cannot listen on %s: %s", address, strerror(errnum));
-	return errnum == EADDRINUSE ? ERR_BUSY : err_from_errno(errnum);
+	return err;
+}
+
+int net_listen(const char *address, int *ret_fd, struct error *error)
+{
+	int fd = -1;
+	int err = bind_to(address, true, &fd, error);
+	if (err)
+		return err;
+	if (!set(fd, SOL_SOCKET, SO_KEEPALIVE, 1) || !set(fd, IPPROTO_TCP, TCP_NODELAY, 1) ||
+	    listen(fd, NET_BACKLOG) != 0)
+		return failed(fd, address, error);
+	*ret_fd = fd;
+	return ERR_NONE;
 }
 
 void net_address_text(const struct sockaddr *address, char to[NET_ADDRESS_MAX])

@@ -13,6 +13,9 @@ enum {
 	NET_BACKLOG = 4096,   /* connections the kernel keeps for us while we are busy */
 };
 
+/* Whether anybody listens at `address` already: ERR_BUSY then. */
+int net_check_free(const char *address, struct error *error);
+
 /*
  * A non-blocking TCP socket that listens at `address`: "127.0.0.1:110", "[::1]:110", or "*:110" for
  * every address of both families. SO_REUSEPORT, so that each worker slot has its own; TCP_NODELAY and

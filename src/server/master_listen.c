@@ -27,6 +27,18 @@ static struct row *find(const char *address)
 	return NULL;
 }
 
+/* Our own sockets at this port need not be free: "127.0.0.1:110" may become "*:110". */
+static bool port_is_ours(const char *address)
+{
+	const char *port = strrchr(address, ':');
+	for (unsigned i = 0; i < LISTEN_ROWS && port; i++) {
+		const char *other = strrchr(rows[i].address, ':');
+		if (other && strcmp(other, port) == 0)
+			return true;
+	}
+	return false;
+}
+
 static int open_row(const char *address, unsigned workers, struct error *error)
 {
 	struct row *row = find(address);
@@ -36,8 +48,13 @@ static int open_row(const char *address, unsigned workers, struct error *error)
 		error_set(error, "%s: too many addresses at once", address);
 		return ERR_FULL;
 	}
+	/* The kernel would let a second restanted of the same user share the port, and each get some clients.
+	 */
+	int err = port_is_ours(address) ? ERR_NONE : net_check_free(address, error);
+	if (err)
+		return err;
 	while (row->count < workers) {
-		int err = net_listen(address, &row->fds[row->count], error);
+		err = net_listen(address, &row->fds[row->count], error);
 		if (err)
 			return err;
 		row->count++;
