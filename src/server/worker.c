@@ -39,15 +39,11 @@ void worker_forget(struct worker *worker, struct session *session)
 
 /* --- listening --- */
 
-static void on_connection(uv_poll_t *poll, int status, int events)
+/* Takes up to `most` of the connections that wait; how many it were. */
+static int accept_some(struct worker_listener *listener, int most)
 {
-	struct worker_listener *listener = poll->data;
-	struct worker *worker = listener->worker;
-	/* Mostly one connection waits, and asking for another would be a system call for nothing. */
-	int most = listener->busy || ++listener->calm % WORKER_PROBE_EVERY == 0 ? WORKER_ACCEPT_MAX : 1;
 	int taken = 0;
-	(void)events;
-	for (int i = 0; status == 0 && i < most && !worker->draining; i++) {
+	while (taken < most) {
 		union {
 			struct sockaddr any;
 			struct sockaddr_in6 v6;
@@ -56,16 +52,26 @@ static void on_connection(uv_poll_t *poll, int status, int events)
 		int fd = accept4(listener->fd, &address.any, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= 0) {
 			taken++;
-			session_begin(worker, listener, fd, &address.any);
-			continue;
-		}
-		if (errno == EAGAIN)
+			session_begin(listener->worker, listener, fd, &address.any);
+		} else if (errno == EAGAIN) {
 			break;
-		if (errno != ECONNABORTED && errno != EINTR)
+		} else if (errno != ECONNABORTED && errno != EINTR) {
 			log_note(LOG_ERROR, "cannot accept a connection on %s: %s", listener->address,
 			         strerror(errno));
+			break;
+		}
 	}
-	listener->busy = taken > 1;
+	return taken;
+}
+
+static void on_connection(uv_poll_t *poll, int status, int events)
+{
+	struct worker_listener *listener = poll->data;
+	/* Mostly one connection waits, and asking for another would be a system call for nothing. */
+	int most = listener->busy || ++listener->calm % WORKER_PROBE_EVERY == 0 ? WORKER_ACCEPT_MAX : 1;
+	(void)events;
+	if (status == 0)
+		listener->busy = accept_some(listener, most) > 1;
 }
 
 static void stop_listening(struct worker *worker)
@@ -216,6 +222,11 @@ static int on_peer(struct child *child, enum ipc_kind kind, uint32_t id, int fd)
 static void on_drain(struct child *child)
 {
 	struct worker *worker = child->owner;
+	/* With fewer workers than before nobody else has these sockets, and who waits in them would be cut.
+	 */
+	for (unsigned i = 0; i < worker->listener_count; i++)
+		if (worker->listeners[i].fd >= 0)
+			accept_some(&worker->listeners[i], NET_BACKLOG);
 	stop_listening(worker);
 	leave_if_done(worker);
 }
