@@ -39,7 +39,7 @@ def until(condition, what, seconds=WAIT):
         time.sleep(0.02)
 
 
-def make_certificate(folder, name="localhost", kind="rsa:2048", stem="cert"):
+def make_certificate(folder, name="localhost", kind="ec", stem="cert"):
     """Self-signed: (chain, key) paths."""
     chain, key = folder / f"{stem}.pem", folder / f"{stem}.key"
     options = ["-pkeyopt", "ec_paramgen_curve:P-256"] if kind == "ec" else []
@@ -138,11 +138,12 @@ class Daemon:
     # --- processes ---
 
     def start(self):
+        since = len(self.log_text())
         environment = dict(os.environ, ASAN_OPTIONS="detect_leaks=0", UBSAN_OPTIONS="print_stacktrace=1")
         with open(self.folder / "output", "ab") as output:
             self.process = subprocess.Popen([BUILD / "src/server/restanted", "-c", self.conf, "--libexec", self.libexec],
                                             stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=environment)
-        self.wait_for("event=serving")
+        self.wait_for("event=serving", since=since)
         return self
 
     def stop(self):
@@ -326,17 +327,26 @@ class Client:
         self.ok(command)
         return self.multi_rest()
 
+    def multi_octets(self):
+        """What follows the first line of a multi-line reply, dots still stuffed, without the last line."""
+        octets, end = bytearray(b"\r\n" + self.kept), b"\r\n.\r\n"
+        looked, self.kept = 0, b""
+        while (at := octets.find(end, looked)) < 0:
+            looked = max(0, len(octets) - len(end))
+            more = self.receive()
+            if not more:
+                raise EOFError(bytes(octets[-200:]))
+            octets += more
+        self.kept = bytes(octets[at + len(end):])
+        return bytes(octets[2:at + 2])
+
     def multi_rest(self):
-        lines = []
-        while True:
-            line = self.line()
-            if line == b".\r\n":
-                return lines
-            lines.append(line)
+        return [line + b"\n" for line in self.multi_octets().split(b"\n")[:-1]]
 
     def fetch(self, command):
         """A message in wire form, dots taken out."""
-        return b"".join(line[1:] if line.startswith(b".") else line for line in self.multi(command))
+        self.ok(command)
+        return re.sub(rb"(?m)^\.", b"", self.multi_octets())
 
     def quit(self):
         reply = self.ask("QUIT")
