@@ -212,7 +212,7 @@ static int check_maildrop(const struct user *user)
 		return complain(EX_DATAERR, "a maildrop is given like maildir:/srv/mail/alice, not like %s.",
 		                user->maildrop);
 	size_t len = strlen(root);
-	if (root[0] && (strncmp(path, root, len) != 0 || path[len] != '/'))
+	if (root[0] && (strncmp(path, root, len) != 0 || (len > 1 && path[len] != '/')))
 		return complain(EX_DATAERR, "%s does not lie below %s (mail.root in the configuration).",
 		                path, root);
 	return EX_OK;

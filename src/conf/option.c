@@ -23,7 +23,16 @@ static const char *check_location(const char *value)
 {
 	if (strncmp(value, "maildir:/", strlen("maildir:/")) != 0)
 		return "does not begin with maildir:/";
-	return strstr(value, "%u") ? NULL : "has no %u: all accounts would share one maildrop";
+	bool user = false, name = false, domain = false;
+	for (const char *at = strchr(value, '%'); at; at = strchr(at + 2, '%')) {
+		if (!at[1] || !strchr("und%", at[1]))
+			return "has a % that is not one of %u, %n, %d and %%";
+		user |= at[1] == 'u';
+		name |= at[1] == 'n';
+		domain |= at[1] == 'd';
+	}
+	return user || (name && domain) ? NULL
+	                                : "has no %u, nor %n and %d: accounts would share one maildrop";
 }
 
 /* clang-format off */
@@ -83,7 +92,7 @@ const struct conf_row conf_rows[] = {
      .doc = "folder below which every maildrop lies"},
     {"mail.location", CONF_STRING, IN(conf, mail_location), .initial = "maildir:/var/lib/restante/mail/%u",
      .check = check_location,
-     .doc = "maildrop of an account that has none of its own; %u is its name"},
+     .doc = "maildrop of an account that has none of its own; %u is its name, %n and %d what is before and after @"},
 
     {"log.file", CONF_STRING, IN(conf, log_file), .initial = "-",
      .doc = "file the log is appended to; - is standard error"},

@@ -144,6 +144,10 @@ static void test_single_errors(void **state)
 	expect_alone(GOOD "mail { root = /srv }", 2, "is not below mail.root \"/srv\"");
 	expect_alone(GOOD "mail { root = /srv location = \"maildir:/srv2/%u\" }", 2, "is not below");
 	expect_alone(GOOD "mail { root = /srv location = \"maildir:/srv/all\" }", 2, "has no %u");
+	expect_alone(GOOD "mail { root = /srv location = \"maildir:/srv/%n\" }", 2, "has no %u");
+	expect_alone(GOOD "mail { root = /srv location = \"maildir:/srv/100%%u\" }", 2, "has no %u");
+	expect_alone(GOOD "mail { root = /srv location = \"maildir:/srv/%u/%x\" }", 2, "has a %");
+	expect_alone(GOOD "mail { root = /srv location = \"maildir:/srv/%u%\" }", 2, "has a %");
 	expect_alone(GOOD "listen {\naddress = \"*:1\"\nworker { processes = 1 }\n", 4,
 	             "is a } missing before it?");
 	expect_alone(GOOD "log { file = \"a\x01\" }", 2, "control character");
