@@ -61,9 +61,9 @@ new_folder() { # PATH OWNER MODE
 	install -d -o "$2" -g "$2" -m "$3" "$1"
 }
 
-new_user restante-worker "Restante: network"
-new_user restante-auth "Restante: accounts"
-new_user restante-mail "Restante: mail"
+new_user restante-worker "Restante, network"
+new_user restante-auth "Restante, accounts"
+new_user restante-mail "Restante, mail"
 new_folder /var/lib/restante root 755
 new_folder /var/lib/restante/accounts restante-auth 700
 new_folder /var/lib/restante/mail restante-mail 700
@@ -72,8 +72,8 @@ new_folder /var/lib/restante/empty root 755
 cat <<END
 
 Next:
-  1. put a certificate into $etc/restante/restanted.conf (it says where)
+  1. a certificate and its key, where $etc/restante/restanted.conf names them
   2. $prefix/bin/restante user add NAME
-  3. $prefix/sbin/restanted -t, and if it has nothing to say:
+  3. $prefix/sbin/restanted -t checks everything; then
      systemctl enable --now restanted, or $prefix/sbin/restanted
 END

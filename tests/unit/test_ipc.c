@@ -191,7 +191,7 @@ struct open_message {
 	char more;
 };
 
-static void test_refused(void **state)
+static void test_refused_lengths(void **state)
 {
 	(void)state;
 	int before = count_open_fds();
@@ -224,7 +224,15 @@ static void test_refused(void **state)
 	send_raw(&message, size, IPC_FDS_MAX + 1);
 	expect_refused("too many descriptors");
 	assert_int_equal(count_open_fds(), before);
+}
 
+static void test_refused_heads(void **state)
+{
+	(void)state;
+	struct open_message message = {
+	    .head = {.type = IPC_DROP_OPEN, .session = 1}
+        };
+	size_t size = sizeof message.head + sizeof message.open;
 	message.head.session = 0;
 	send_raw(&message, size, 0);
 	expect_refused("no session number");
@@ -246,7 +254,11 @@ static void test_refused(void **state)
 	memset(message.open.ticket.account, 'a', sizeof message.open.ticket.account);
 	send_raw(&message, size, 0);
 	expect_refused("reserved octets set or text not terminated");
+}
 
+static void test_refused_parts(void **state)
+{
+	(void)state;
 	struct {
 		struct ipc_head head;
 		uint32_t count, padding, number;
@@ -411,7 +423,9 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_round_trip, open_pair, close_pair),
 	    cmocka_unit_test_setup_teardown(test_descriptors, open_pair, close_pair),
 	    cmocka_unit_test_setup_teardown(test_queue, open_pair, close_pair),
-	    cmocka_unit_test_setup_teardown(test_refused, open_pair, close_pair),
+	    cmocka_unit_test_setup_teardown(test_refused_lengths, open_pair, close_pair),
+	    cmocka_unit_test_setup_teardown(test_refused_heads, open_pair, close_pair),
+	    cmocka_unit_test_setup_teardown(test_refused_parts, open_pair, close_pair),
 	    cmocka_unit_test(test_rows),
 	    cmocka_unit_test_setup_teardown(test_wiped, open_pair, close_pair),
 	    cmocka_unit_test(test_ticket),
