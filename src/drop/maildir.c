@@ -26,7 +26,7 @@
 
 enum { REWRITE_CHEAP_MAX = 20000 }; /* messages read anew in a few seconds, should a crash take the index */
 
-/* "maildir:/root/path" -> "path"; NULL when it is no such thing. */
+/* "maildir:" and a path below root -> what is below; NULL when it is no such thing. */
 static const char *path_below(const struct drop_root *root, const char *location)
 {
 	if (strncmp(location, KIND, sizeof KIND - 1) != 0)

@@ -285,6 +285,7 @@ static void test_unreadable_file(void **state)
 	if (geteuid() == 0)
 		assert_int_equal(fchownat(box->fd, "new/2.b", BOX_OTHER_UID, BOX_OTHER_UID, 0), 0);
 	box_become_other(box);
+	box_rest(); /* the folders are to be relied on, but for that file */
 	box_open(box);
 	assert_int_equal(drop_count(box->drop), 2);
 	assert_int_equal(box->report.unreadable, 1);
@@ -296,7 +297,6 @@ static void test_unreadable_file(void **state)
 	assert_int_equal(fchmodat(box->fd, "new/1.a", 0644, 0), 0);
 	box_expect_no_body(box, 1, ERR_DENIED);
 	/* No folder has changed, yet the next open looks again. */
-	box_rest();
 	box_open(box);
 	assert_int_equal(box->report.unreadable, 0);
 	assert_int_equal(box->report.read, 1);
