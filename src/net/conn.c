@@ -95,7 +95,7 @@ int conn_send_file(struct conn *conn, int file, uint64_t offset, uint64_t length
 
 void conn_describe(const struct conn *conn, char *to, size_t size)
 {
-	if (conn->ssl)
+	if (conn->ssl && SSL_is_init_finished(conn->ssl))
 		(void)snprintf(to, size, "%s/%s", SSL_get_version(conn->ssl), SSL_get_cipher_name(conn->ssl));
 	else
 		(void)snprintf(to, size, "none");

@@ -346,12 +346,15 @@ static void log_end_of(const struct session *session, const char *result)
 {
 	const struct pop_server *machine = &session->machine;
 	bool in = machine->state == POP_TRANSACTION;
+	char tls[64];
 	struct log_line line;
+	conn_describe(&session->conn, tls, sizeof tls);
 	log_begin(&line, LOG_INFO, "end");
 	log_num(&line, "session", session->id);
 	if (session->user)
 		log_text(&line, "user", session->user);
 	log_text(&line, "addr", session->address);
+	log_text(&line, "tls", tls);
 	log_text(&line, "result", result);
 	log_num(&line, "ms", uv_now(session->worker->child->loop) - session->began_ms);
 	log_num(&line, "in", session->octets_in);
