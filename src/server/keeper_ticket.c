@@ -101,8 +101,8 @@ int keeper_tickets_use(struct keeper_tickets *tickets, const struct ticket *tick
 	if (ticket->worker != worker || ticket->session != session)
 		return refuse(why, "ticket of another session");
 	forget_old(tickets, now_ms);
-	/* One that lives longer than nonces are remembered could be used twice. */
-	if (ticket->expires_ms < now_ms || ticket->expires_ms - now_ms > TICKET_LIFE_MS || ticket->nonce == 0)
+	/* Expired (the difference wraps), or living longer than its nonce would be remembered. */
+	if (ticket->expires_ms - now_ms > TICKET_LIFE_MS || ticket->nonce == 0)
 		return ERR_DENIED;
 	if (has_nonce(&tickets->used[0], ticket->nonce) || has_nonce(&tickets->used[1], ticket->nonce))
 		return refuse(why, "ticket used twice");
