@@ -129,11 +129,10 @@ static int check_uids(const struct index_head *head, const char *listing)
 		return ERR_CORRUPT;
 	for (uint32_t i = 0; i < head->count; i++, begin = end) {
 		memcpy(&end, uid_at + ((size_t)i + 1) * sizeof end, sizeof end);
-		if (end <= begin || end > head->uid_octets ||
-		    !name_is_unique_id(span_of(uids + begin, end - begin)))
+		if (end <= begin || end - begin > DROP_UID_MAX)
 			return ERR_CORRUPT;
 	}
-	return end == head->uid_octets ? ERR_NONE : ERR_CORRUPT;
+	return end == head->uid_octets && name_is_legal(span_of(uids, end)) ? ERR_NONE : ERR_CORRUPT;
 }
 
 int index_listing(const struct index *index, char *to)
@@ -144,6 +143,11 @@ int index_listing(const struct index *index, char *to)
 		err = ERR_CORRUPT;
 	return err ? err : check_uids(&index->head, to);
 }
+
+enum {
+	INDEX_WINDOW_ROWS = 32,
+	INDEX_WINDOW_NAMES = 4096, /* octets */
+};
 
 /* What a row must be for its name to be looked at. */
 static int check_row(const struct index_head *head, const struct index_row *row)
@@ -161,25 +165,88 @@ static int check_name(const struct index_head *head, uint32_t number, const stru
 	                                                                                    : ERR_CORRUPT;
 }
 
-int index_row(const struct index *index, uint32_t number, bool nowait, struct index_row *ret,
-              char path[INDEX_PATH_MAX])
+/* Rows and names that lie together, as clients ask for messages in order: two reads for many messages instead
+ * of two for each. Stale or damaged ones do no harm, for every row has its own sum, the stamp in it. */
+struct window {
+	int fd;
+	uint64_t stamp;
+	uint32_t first, count;
+	uint64_t names_at;
+	size_t names_len;
+	struct index_row rows[INDEX_WINDOW_ROWS];
+	char names[INDEX_WINDOW_NAMES];
+};
+
+static _Thread_local struct window window;
+
+static int move_window(const struct index *index, uint32_t number, bool nowait)
 {
-	struct index_row row;
-	nowait = nowait && !index->memory;
-	int err = file_read(index->fd, nowait, &row, sizeof row, layout_row_at(&index->head, number));
+	const struct index_head *head = &index->head;
+	uint32_t left = head->count - number + 1;
+	uint32_t count = left < INDEX_WINDOW_ROWS ? left : INDEX_WINDOW_ROWS;
+	window.count = 0;
+	int err = file_read(index->fd, nowait, window.rows, count * sizeof window.rows[0],
+	                    layout_row_at(head, number));
 	if (err == ERR_NONE)
-		err = check_row(&index->head, &row);
+		err = check_row(head, &window.rows[0]);
+	if (err)
+		return err;
+	uint64_t names = head->names_octets - window.rows[0].name_at;
+	window.names_at = window.rows[0].name_at;
+	window.names_len = names < INDEX_WINDOW_NAMES ? (size_t)names : INDEX_WINDOW_NAMES;
+	err = file_read(index->fd, nowait, window.names, window.names_len,
+	                layout_names_at(head) + window.names_at);
+	if (err)
+		return err;
+	window.fd = index->fd;
+	window.stamp = head->stamp;
+	window.first = number;
+	window.count = count;
+	return ERR_NONE;
+}
+
+static bool in_window(const struct index *index, uint32_t number)
+{
+	return window.count && window.fd == index->fd && window.stamp == index->head.stamp &&
+	       number >= window.first && number - window.first < window.count;
+}
+
+static int read_name(const struct index *index, bool nowait, const struct index_row *row, char *to)
+{
+	uint64_t at = row->name_at - window.names_at;
+	if (row->name_at < window.names_at || at > window.names_len || row->name_len > window.names_len - at)
+		return file_read(index->fd, nowait, to, row->name_len,
+		                 layout_names_at(&index->head) + row->name_at);
+	memcpy(to, window.names + at, row->name_len);
+	return ERR_NONE;
+}
+
+static int take_row(const struct index *index, uint32_t number, bool nowait, struct index_row *ret,
+                    char path[INDEX_PATH_MAX])
+{
+	struct index_row row = window.rows[number - window.first];
+	int err = check_row(&index->head, &row);
 	if (err)
 		return err;
 	memcpy(path, row.flags & INDEX_IN_CUR ? "cur/" : "new/", 4);
 	path[4 + row.name_len] = '\0';
-	err =
-	    file_read(index->fd, nowait, path + 4, row.name_len, layout_names_at(&index->head) + row.name_at);
+	err = read_name(index, nowait, &row, path + 4);
 	if (err == ERR_NONE)
 		err = check_name(&index->head, number, &row, span_of(path + 4, row.name_len));
 	if (err == ERR_NONE)
 		*ret = row;
 	return err;
+}
+
+int index_row(const struct index *index, uint32_t number, bool nowait, struct index_row *ret,
+              char path[INDEX_PATH_MAX])
+{
+	nowait = nowait && !index->memory;
+	int err = in_window(index, number) ? take_row(index, number, nowait, ret, path) : ERR_CORRUPT;
+	if (err != ERR_CORRUPT)
+		return err;
+	err = move_window(index, number, nowait); /* nothing at hand, or no good: as the file has it now */
+	return err ? err : take_row(index, number, nowait, ret, path);
 }
 
 /* Rows and unique-ids into the catalog, which has the names. */

@@ -71,10 +71,23 @@ void mail_cancel(struct session *session)
 		link_send(session->worker->auth, IPC_AUTH_CANCEL, session->id, NULL, SPAN(""), NULL, 0);
 }
 
+/* Closes the whole batch at once, which costs less than each message by itself. */
+static void drop_ahead(struct session *session)
+{
+	int fds[IPC_BODIES_MAX];
+	for (uint8_t i = 0; i < session->ahead_count; i++)
+		fds[i] = session->ahead[i].fd;
+	ipc_close_fds(fds, session->ahead_count);
+	free(session->ahead);
+	session->ahead = NULL;
+	session->ahead_at = session->ahead_count = 0;
+}
+
 /* Begins to send the message at the front of what was opened ahead. */
 static void use_body(struct session *session)
 {
-	session->body = session->ahead[session->ahead_at++];
+	session->body =
+	    session->ahead[session->ahead_at++]; /* the batch keeps the descriptor: see drop_ahead() */
 	const struct ipc_body *facts = &session->body.facts;
 	uint64_t listed = session->machine.listing.octets[facts->number - 1];
 	if (facts->err || facts->wire != listed) {
@@ -93,21 +106,9 @@ static void use_body(struct session *session)
 
 void mail_close_body(struct session *session)
 {
-	if (session->body.fd >= 0)
-		(void)close(session->body.fd);
 	session->body.fd = -1;
-}
-
-static void drop_ahead(struct session *session)
-{
-	while (session->ahead_at < session->ahead_count) {
-		int fd = session->ahead[session->ahead_at++].fd;
-		if (fd >= 0)
-			(void)close(fd);
-	}
-	free(session->ahead);
-	session->ahead = NULL;
-	session->ahead_at = session->ahead_count = 0;
+	if (session->ahead_at == session->ahead_count)
+		drop_ahead(session);
 }
 
 bool mail_body(struct session *session, struct span input)
@@ -153,7 +154,7 @@ void mail_release(struct session *session)
 		link_send(worker->keeper, IPC_DROP_CLOSE, session->id, NULL, SPAN(""), NULL, 0);
 	session->opened = false;
 	session->await = AWAIT_NOTHING;
-	mail_close_body(session);
+	session->body.fd = -1;
 	drop_ahead(session);
 	if (session->listing_mapped)
 		blob_unmap(session->listing, session->listing_size);
