@@ -39,7 +39,7 @@ struct settings {
 	bool json;
 };
 
-static void print_usage(FILE *to)
+static void print_help(FILE *to)
 {
 	fputs(
 	    "usage: pop3-load [options] --accounts FILE HOST PORT\n"
@@ -89,8 +89,7 @@ static const struct profile *profile_of(const char *text)
 	const struct profile *profile = profile_find(text);
 	if (profile)
 		return profile;
-	fprintf(stderr, "pop3-load: --profile %s: there is no such profile\n", text);
-	print_usage(stderr);
+	fprintf(stderr, "pop3-load: --profile %s: there is no such profile; --help lists them\n", text);
 	exit(EX_USAGE);
 }
 
@@ -132,11 +131,10 @@ static void take_option(struct settings *set, int option, const char *name)
 		set->json = true;
 		break;
 	case 'h':
-		print_usage(stdout);
+		print_help(stdout);
 		exit(EX_OK);
 	default:
-		print_usage(stderr);
-		exit(EX_USAGE);
+		exit(EX_USAGE); /* getopt has said what is wrong */
 	}
 }
 
@@ -167,7 +165,7 @@ static void read_command_line(struct settings *set, int argc, char **argv)
 		take_option(set, option, letter);
 	}
 	if (!set->accounts_file || argc - optind != 2) {
-		print_usage(stderr);
+		fputs("pop3-load: give --accounts FILE, a host and a port; --help says more\n", stderr);
 		exit(EX_USAGE);
 	}
 	set->host = argv[optind];
