@@ -8,17 +8,24 @@ import time
 import pytest
 
 
+def ask_to_log_in(client, name, password, how):
+    if how == "pass":
+        client.ok(f"USER {name}")
+        return client.ask(f"PASS {password}")
+    if how == "plain":
+        response = base64.b64encode(f"\0{name}\0{password}".encode()).decode()
+        return client.ask(f"AUTH PLAIN {response}")
+    assert client.ask("AUTH LOGIN") == b"+ " + base64.b64encode(b"Username:") + b"\r\n"
+    assert client.ask(base64.b64encode(name.encode()).decode()) == b"+ " + base64.b64encode(b"Password:") + b"\r\n"
+    return client.ask(base64.b64encode(password.encode()).decode())
+
+
 def reply_to_login(daemon, name, password, how="pass"):
     with daemon.connect() as client:
-        if how == "pass":
-            client.ok(f"USER {name}")
-            return client.ask(f"PASS {password}")
-        if how == "plain":
-            response = base64.b64encode(f"\0{name}\0{password}".encode()).decode()
-            return client.ask(f"AUTH PLAIN {response}")
-        assert client.ask("AUTH LOGIN") == b"+ " + base64.b64encode(b"Username:") + b"\r\n"
-        assert client.ask(base64.b64encode(name.encode()).decode()) == b"+ " + base64.b64encode(b"Password:") + b"\r\n"
-        return client.ask(base64.b64encode(password.encode()).decode())
+        reply = ask_to_log_in(client, name, password, how)
+        if reply.startswith(b"+OK"):
+            client.ok("QUIT")  # answered when the maildrop is free for the next login
+        return reply
 
 
 def change(daemon, *words, password=None):
