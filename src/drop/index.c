@@ -103,9 +103,12 @@ int index_open(int folder, bool nowait, struct index *ret)
 {
 	/* Not waiting for somebody to open the other end, should it be a FIFO. */
 	int fd = file_open(folder, INDEX_NAME, O_RDONLY | O_NONBLOCK, nowait);
-	if (fd < 0)
-		return errno == EAGAIN ? ERR_AGAIN : errno == ENOENT ? ERR_NOTFOUND : ERR_CORRUPT;
-	int err = index_open_fd(fd, false, nowait, ret);
+	int err = fd < 0 ? err_from_errno(errno) : ERR_NONE;
+	if (err == ERR_AGAIN || err == ERR_NOTFOUND || err == ERR_FULL || err == ERR_NOMEM)
+		return err;
+	if (err)
+		return ERR_CORRUPT; /* whatever lies there, it is not ours */
+	err = index_open_fd(fd, false, nowait, ret);
 	if (err)
 		(void)close(fd);
 	return err;

@@ -69,8 +69,8 @@ struct index {
 	struct index_head head;
 };
 
-/* Opens the index file of the maildrop `folder`. ERR_NOTFOUND; ERR_CORRUPT: thrown away then; ERR_AGAIN
- * (`nowait` only). */
+/* Opens the index file of the maildrop `folder`. ERR_NOTFOUND; ERR_CORRUPT, ERR_IO: it is of no use;
+ * ERR_FULL, ERR_NOMEM: our own limits; ERR_AGAIN (`nowait` only). */
 int index_open(int folder, bool nowait, struct index *ret);
 
 /* The same from a descriptor, which becomes the index's on success. */

@@ -135,7 +135,11 @@ static int open_index(struct drop *drop, const char *path, bool nowait, struct d
 {
 	struct index_seen seen[INDEX_FOLDERS];
 	int err = index_open(drop->folder, nowait, &drop->index);
-	if (err == ERR_AGAIN || (err && nowait))
+	if (err == ERR_FULL || err == ERR_NOMEM) {
+		error_set(error, "maildrop %s: can not open its index: %s", path, err_text(err));
+		return err;
+	}
+	if (err && nowait)
 		return ERR_AGAIN;
 	err = scan_look(drop->folder, seen);
 	if (err == ERR_NOTFOUND && !nowait) {

@@ -30,7 +30,10 @@ int name_unique_id(struct span base, char to[DROP_UID_MAX], size_t *ret_len);
 /* For a second message of the same base name: a hash over base name and inode. ERR_NOMEM. */
 int name_second_unique_id(struct span base, uint64_t inode, char to[DROP_UID_MAX], size_t *ret_len);
 
-/* 1 to DROP_UID_MAX octets of 0x21 to 0x7e. */
+/* Octets of 0x21 to 0x7e only, any number of them. */
+bool name_is_legal(struct span octets);
+
+/* 1 to DROP_UID_MAX legal octets. */
 bool name_is_unique_id(struct span id);
 
 #endif
