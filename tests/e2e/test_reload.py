@@ -156,16 +156,13 @@ def test_cleartext_and_mechanisms(server):
 
 def test_more_reloads_than_generations(server):
     """Each old session keeps a generation alive; there is a bound, and the newest always serves."""
-    names = [f"user{number}" for number in range(9)]
-    for name in names:
-        server.add_account(name)
     clients = []
-    for name in names:
-        clients.append(server.log_in(name))
+    for _ in range(9):
+        clients.append(server.connect())
         hang_up(server)
     assert clients[0].rest() == b"", "the oldest generation is stopped"
     for client in clients[2:]:
-        client.ok("NOOP")
+        client.err("NOOP")  # before login, so a refusal; but an answer
     server.log_in().quit()
     for client in clients:
         client.close()
