@@ -128,7 +128,7 @@ def test_hostile_name(daemon, name):
 
 
 @pytest.mark.parametrize("command", [b"USER \xff\xfe\x1b[31m", b"USER " + b"n" * 240, b"\x1b[2J\x00\x01", b"STAT event=login user=root",
-                                     b"x" * 5000])
+                                     b"x" * 5000], ids=["8-bit", "long", "control", "forged", "endless"])
 def test_hostile_command(daemon, command):
     since = len(daemon.log_text())
     with daemon.connect() as client:
