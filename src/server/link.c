@@ -47,7 +47,8 @@ static void give_up(struct link *link, int err, const char *why)
 	if (link->closed)
 		return;
 	link_close(link);
-	link->ops->gone(link, err, why);
+	/* What follows a failure of link_send() looks like the peer's end, and is our own. */
+	link->ops->gone(link, link->fault ? link->fault : err, link->fault ? NULL : why);
 }
 
 static void watch(struct link *link);
@@ -95,9 +96,7 @@ static void handle_readable(struct link *link)
 static void handle_event(uv_poll_t *poll, int status, int events)
 {
 	struct link *link = poll->data;
-	if (link->fault)
-		give_up(link, link->fault, NULL);
-	else if (status < 0)
+	if (link->fault || status < 0)
 		give_up(link, ERR_CLOSED, NULL);
 	if (!link->closed && events & UV_WRITABLE)
 		handle_writable(link);

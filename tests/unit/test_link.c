@@ -20,6 +20,7 @@ static unsigned worker_got, keeper_got, gone_count;
 static int gone_err;
 static const char *gone_why;
 static int keeper_answer;
+static unsigned keeper_floods; /* listings sent for each message */
 
 static int worker_message(struct link *link, struct ipc_in *in)
 {
@@ -29,11 +30,20 @@ static int worker_message(struct link *link, struct ipc_in *in)
 	return 0;
 }
 
+static void send_listing(void)
+{
+	static char listing[IPC_TAIL_MAX];
+	struct ipc_drop_opened opened = {.listing_octets = sizeof listing};
+	link_send(keeper, IPC_DROP_OPENED, 1, &opened, span_of(listing, sizeof listing), NULL, 0);
+}
+
 static int keeper_message(struct link *link, struct ipc_in *in)
 {
 	keeper_got++;
 	if (keeper_answer)
 		return keeper_answer;
+	for (unsigned i = 0; i < keeper_floods; i++)
+		send_listing();
 	struct ipc_drop_failed failed = {.err = ERR_BUSY};
 	link_send(link, IPC_DROP_FAILED, in->session, &failed, span_of(NULL, 0), NULL, 0);
 	return 0;
@@ -65,6 +75,7 @@ static int open_links(void **state)
 		return -1;
 	worker_got = keeper_got = gone_count = 0;
 	keeper_answer = 0;
+	keeper_floods = 0;
 	gone_why = NULL;
 	return link_open(worker, &loop, fds[0], IPC_WORKER, IPC_KEEPER, 1, &worker_ops, NULL) |
 	       link_open(keeper, &loop, fds[1], IPC_KEEPER, IPC_WORKER, 1, &keeper_ops, NULL);
@@ -159,16 +170,29 @@ static void test_malformed(void **state)
 static void test_does_not_read(void **state)
 {
 	(void)state;
-	static char listing[IPC_TAIL_MAX];
-	struct ipc_drop_opened opened = {.listing_octets = sizeof listing};
 	for (unsigned i = 0; i < 1000; i++)
-		link_send(keeper, IPC_DROP_OPENED, 1, &opened, span_of(listing, sizeof listing), NULL, 0);
+		send_listing();
 	assert_int_equal(gone_count, 0);
 	uv_poll_stop(&worker->poll);
 	for (unsigned turn = 0; turn < 10 && keeper; turn++)
 		(void)uv_run(&loop, UV_RUN_NOWAIT);
 	assert_null(keeper);
 	assert_int_equal(gone_err, ERR_FULL);
+}
+
+/* The same from inside a burst of requests, where the next one seems to be the peer's end. */
+static void test_asks_and_does_not_read(void **state)
+{
+	(void)state;
+	keeper_floods = 1000;
+	keeper->busy = true;
+	uv_poll_stop(&worker->poll);
+	send_close(5);
+	for (unsigned turn = 0; turn < 10 && keeper; turn++)
+		(void)uv_run(&loop, UV_RUN_NOWAIT);
+	assert_null(keeper);
+	assert_int_equal(gone_err, ERR_FULL);
+	assert_null(gone_why);
 }
 
 int main(void)
@@ -180,6 +204,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_out_of_turn, open_links, close_links),
 	    cmocka_unit_test_setup_teardown(test_malformed, open_links, close_links),
 	    cmocka_unit_test_setup_teardown(test_does_not_read, open_links, close_links),
+	    cmocka_unit_test_setup_teardown(test_asks_and_does_not_read, open_links, close_links),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
