@@ -31,7 +31,8 @@ int blob_new(const char *name, uint64_t size, int *ret_fd, char **ret_map)
 		return err_from_errno(errno);
 	void *map = NULL;
 	if (size > 0 && (ftruncate(fd, (off_t)size) != 0 ||
-	                 (map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) == MAP_FAILED)) {
+	                 (map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0)) ==
+	                     MAP_FAILED)) {
 		int err = err_from_errno(errno);
 		(void)close(fd);
 		return err;
@@ -79,7 +80,7 @@ int blob_map(int fd, uint64_t size, const char **ret_map)
 		return ERR_NONE;
 	}
 	/* Private: kernels before 6.7 refuse a shared mapping of a file sealed against writing. */
-	const char *map = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+	const char *map = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
 	if (map == MAP_FAILED)
 		return err_from_errno(errno);
 	*ret_map = map;
