@@ -3,6 +3,9 @@
 #include "pop/dot.h"
 
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 /* Copies octets up to the first LF, or `window` of them; returns how many. One pass, a word at a time:
  * message lines are too short for memchr() and memcpy() to pay for their calls. */
@@ -10,6 +13,16 @@ static size_t copy_to_lf(char *to, const char *from, size_t window)
 {
 	const uint64_t ones = UINT64_MAX / 255; /* 0x0101...: the usual test for an octet that is zero */
 	size_t len = 0;
+#ifdef __SSE2__
+	const __m128i lf = _mm_set1_epi8('\n');
+	for (; window - len >= sizeof lf; len += sizeof lf) {
+		__m128i block = _mm_loadu_si128((const __m128i *)(const void *)(from + len));
+		_mm_storeu_si128((__m128i *)(void *)(to + len), block);
+		unsigned hits = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(block, lf));
+		if (hits)
+			return len + (size_t)__builtin_ctz(hits);
+	}
+#endif
 	for (; window - len >= sizeof(uint64_t); len += sizeof(uint64_t)) {
 		uint64_t word;
 		memcpy(&word, from + len, sizeof word);
