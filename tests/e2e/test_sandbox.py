@@ -35,7 +35,13 @@ def limit(pid, name):
 
 
 def descriptors(pid):
-    return {fd.name: os.readlink(fd) for fd in proc(pid, "fd").iterdir()}
+    found = {}
+    for fd in proc(pid, "fd").iterdir():
+        try:
+            found[fd.name] = os.readlink(fd)
+        except FileNotFoundError:
+            pass  # closed since it was listed
+    return found
 
 
 def by_kind(daemon):
