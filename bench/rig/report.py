@@ -40,14 +40,18 @@ def verdict(row):
 
 
 def table(results):
-    names = sorted({name for row in results["works"] for name in row["median"]})
+    measured = [row for row in results["works"] if "failure" not in row]
+    names = sorted({name for row in measured for name in row["median"]})
     lines = [f"{results['machine']}; {', '.join(results['versions'])}; {results['date']}", "",
              "| work | unit | " + " | ".join(names) + " | ratio | target |", "|---|---|" + "--:|" * len(names) + "--:|---|"]
-    for row in results["works"]:
+    for row in measured:
         cells = [figure(row["median"][name]) for name in names]
         ratio = f"{row['ratio']:.1f}" if "ratio" in row else ""
         lines.append(f"| {row['label']} | {row['unit']} | " + " | ".join(cells) + f" | {ratio} | {verdict(row)} |")
-    idle = [kernel_note(row) for row in results["works"] if row["unit"] == "KiB"]
+    idle = [kernel_note(row) for row in measured if row["unit"] == "KiB"]
     if idle:
         lines += ["", "Kernel memory of an idle session, KiB, both ends of the connection:", "", *idle]
+    failures = [f"- {row['label']}: {row['failure']}" for row in results["works"] if "failure" in row]
+    if failures:
+        lines += ["", "Not measured:", "", *failures]
     return "\n".join(lines)
