@@ -129,7 +129,8 @@ def test_foreign_libraries_stay_in_their_folders():
 
 def test_core_does_no_io():
     """src/pop takes octets and time and gives octets and wishes: no system header with I/O in it."""
-    allowed = {"stdbool.h", "stddef.h", "stdint.h", "string.h", "assert.h", "limits.h", "stdarg.h", "inttypes.h"}
+    allowed = {"stdbool.h", "stddef.h", "stdint.h", "string.h", "assert.h", "limits.h", "stdarg.h", "inttypes.h",
+               "emmintrin.h"}  # SSE2: arithmetic only
     faults = []
     for path in C_FILES:
         if path.relative_to(ROOT).parts[:2] == ("src", "pop"):
