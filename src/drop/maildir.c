@@ -24,7 +24,10 @@
 
 #define KIND "maildir:"
 
-enum { REWRITE_CHEAP_MAX = 20000 }; /* messages read anew in a few seconds, should a crash take the index */
+enum {
+	REWRITE_CHEAP_MAX = 20000, /* messages read anew in a few seconds, should a crash take the index */
+	FIND_TRIES_MAX = 8,        /* searches for a message that is renamed all the time */
+};
 
 /* "maildir:" and a path below root -> what is below; NULL when it is no such thing. */
 static const char *path_below(const struct drop_root *root, const char *location)
@@ -221,25 +224,34 @@ int drop_listing(struct drop *drop, char *to)
 	return err;
 }
 
-/* Opens the message of `row` under the name it has by now. */
+/* Opens the first message of the catalog under the name it has by now. ERR_AGAIN: it may have been overlooked
+ * while the folders changed, or moved on again. */
+static int find_renamed(struct drop *drop, struct catalog *catalog, int *ret_fd, struct stat *ret_what)
+{
+	bool stable;
+	char now[INDEX_PATH_MAX];
+	int err = scan_find(drop->folder, catalog, &stable);
+	if (err)
+		return err;
+	if (!catalog->messages[0].seen)
+		return stable ? ERR_NOTFOUND : ERR_AGAIN;
+	message_path(&catalog->messages[0].row, catalog_name(catalog, &catalog->messages[0]), now);
+	err = message_open(drop->folder, now, false, ret_fd, ret_what);
+	return err == ERR_NOTFOUND ? ERR_AGAIN : err;
+}
+
 static int open_renamed(struct drop *drop, const struct index_row *row, const char *path, int *ret_fd,
                         struct stat *ret_what)
 {
 	struct catalog catalog;
-	bool stable;
 	catalog_init(&catalog, 0);
 	int err = catalog_add(&catalog, row, span_str(path + 4));
 	if (err == ERR_NONE)
-		err = scan_find(drop->folder, &catalog, &stable);
-	if (err == ERR_NONE && !catalog.messages[0].seen)
-		err = ERR_NOTFOUND;
-	if (err == ERR_NONE) {
-		char now[INDEX_PATH_MAX];
-		message_path(&catalog.messages[0].row, catalog_name(&catalog, &catalog.messages[0]), now);
-		err = message_open(drop->folder, now, false, ret_fd, ret_what);
-	}
+		err = ERR_AGAIN;
+	for (unsigned tries = 0; err == ERR_AGAIN && tries < FIND_TRIES_MAX; tries++)
+		err = find_renamed(drop, &catalog, ret_fd, ret_what);
 	catalog_finish(&catalog);
-	return err;
+	return err == ERR_AGAIN ? ERR_BUSY : err;
 }
 
 static int open_row(struct drop *drop, const struct index_row *row, const char *path, bool nowait,
