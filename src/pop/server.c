@@ -98,8 +98,7 @@ static enum pop_want take_line(struct pop_server *server, struct pop_input *in, 
 	in->len = rest.len;
 	if (err == ERR_AGAIN)
 		return POP_WANT_INPUT;
-	if (server->state == POP_TRANSACTION)
-		server->active_ms = now_ms; /* before login the clock runs from the connection on */
+	pop_server_active(server, now_ms);
 	bool response = server->phase == PHASE_RESPONSE;
 	if (err == ERR_FULL) {
 		server->phase = response ? PHASE_CANCEL : PHASE_COMMAND;
@@ -129,7 +128,7 @@ static enum pop_want wish(uint8_t phase)
 }
 
 /* Phases that write something of their own accord. */
-static void go_on(struct pop_server *server, struct pop_output *out)
+static void go_on(struct pop_server *server, struct pop_output *out, uint64_t now_ms)
 {
 	switch (server->phase) {
 	case PHASE_GREETING:
@@ -139,6 +138,7 @@ static void go_on(struct pop_server *server, struct pop_output *out)
 	case PHASE_LOGIN_ANSWER:
 		server->phase = PHASE_COMMAND;
 		reply_login(server, out);
+		pop_server_active(server, now_ms);
 		break;
 	case PHASE_BODY_ANSWER:
 		reply_body(server, out);
@@ -172,7 +172,7 @@ enum pop_want pop_server_step(struct pop_server *server, struct pop_input *in, s
 		if (out->cap - out->len < POP_REPLY_MAX)
 			return POP_WANT_ROOM;
 		if (want == POP_WANT_ROOM)
-			go_on(server, out);
+			go_on(server, out, now_ms);
 		else if (take_line(server, in, out, now_ms) == POP_WANT_INPUT)
 			return POP_WANT_INPUT;
 	}

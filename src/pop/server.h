@@ -79,7 +79,7 @@ enum { POP_USER_MAX = POP_COMMAND_MAX - 6 }; /* octets of a name in "USER name" 
 
 struct pop_server {
 	const struct pop_server_conf *conf;
-	uint64_t active_ms; /* when the client last did something */
+	uint64_t active_ms; /* when the client last did something; before login, when it connected */
 	uint32_t bad;       /* bad commands in a row */
 	uint8_t state;      /* enum pop_state */
 	uint8_t phase;      /* what the machine is in the middle of */
@@ -149,10 +149,12 @@ void pop_server_tls(struct pop_server *server);
 
 /* --- looking --- */
 
-/* The client did something else that counts, e.g. took octets we had waiting. */
+/* The client did something else that counts, e.g. took octets we had waiting. Before login nothing counts:
+ * the login timeout runs from the connection on. */
 static inline void pop_server_active(struct pop_server *server, uint64_t now_ms)
 {
-	server->active_ms = now_ms;
+	if (server->state == POP_TRANSACTION)
+		server->active_ms = now_ms;
 }
 /* The login timeout or autologout has come: close without a reply and without update. */
 bool pop_server_expired(const struct pop_server *server, uint64_t now_ms);

@@ -39,6 +39,14 @@ void worker_forget(struct worker *worker, struct session *session)
 
 /* --- listening --- */
 
+static void on_connection(uv_poll_t *poll, int status, int events);
+
+static int watch(struct worker_listener *listener)
+{
+	listener->listening = uv_poll_start(&listener->poll, UV_READABLE, on_connection) == 0;
+	return listener->listening ? ERR_NONE : ERR_NOMEM;
+}
+
 /* Takes up to `most` of the connections that wait; how many it were. */
 static int accept_some(struct worker_listener *listener, int most)
 {
@@ -56,8 +64,12 @@ static int accept_some(struct worker_listener *listener, int most)
 		} else if (errno == EAGAIN) {
 			break;
 		} else if (errno != ECONNABORTED && errno != EINTR) {
+			/* The connection stays where it is and would wake us at once: until the next sweep.
+			 */
 			log_note(LOG_ERROR, "cannot accept a connection on %s: %s", listener->address,
 			         strerror(errno));
+			(void)uv_poll_stop(&listener->poll);
+			listener->listening = false;
 			break;
 		}
 	}
@@ -81,7 +93,8 @@ static void stop_listening(struct worker *worker)
 		struct worker_listener *listener = &worker->listeners[i];
 		if (listener->fd < 0)
 			continue;
-		uv_close((uv_handle_t *)&listener->poll, NULL);
+		if (listener->poll.loop) /* not when the end comes before the start */
+			uv_close((uv_handle_t *)&listener->poll, NULL);
 		(void)close(listener->fd);
 		listener->fd = -1;
 	}
@@ -93,7 +106,7 @@ static int listen_on(struct worker *worker)
 		struct worker_listener *listener = &worker->listeners[i];
 		listener->poll.data = listener;
 		if (uv_poll_init_socket(worker->child->loop, &listener->poll, listener->fd) != 0 ||
-		    uv_poll_start(&listener->poll, UV_READABLE, on_connection) != 0)
+		    watch(listener) != ERR_NONE)
 			return ERR_NOMEM;
 	}
 	return ERR_NONE;
@@ -112,6 +125,9 @@ static void on_sweep(uv_timer_t *timer)
 			continue;
 		session_end(session, "timeout");
 	}
+	for (unsigned i = 0; i < worker->listener_count && !worker->draining; i++)
+		if (!worker->listeners[i].listening)
+			(void)watch(&worker->listeners[i]);
 }
 
 /* --- control --- */
@@ -222,6 +238,7 @@ static int on_peer(struct child *child, enum ipc_kind kind, uint32_t id, int fd)
 static void on_drain(struct child *child)
 {
 	struct worker *worker = child->owner;
+	worker->child = child;
 	/* With fewer workers than before nobody else has these sockets, and who waits in them would be cut.
 	 */
 	for (unsigned i = 0; i < worker->listener_count; i++)
@@ -235,6 +252,7 @@ static void on_drain(struct child *child)
 static void on_stop(struct child *child)
 {
 	struct worker *worker = child->owner;
+	worker->child = child;
 	worker->stopping = true;
 	stop_listening(worker);
 	for (uint32_t slot = 0; slot < worker->setup.max_sessions; slot++)

@@ -24,10 +24,11 @@ enum {
 	    196608, /* octets of replies written at once, and kept for a client that does not read */
 	WORKER_SEND_FILE_MIN = 16384, /* octets from which on sendfile() is cheaper than copying */
 	WORKER_LISTENERS_MAX = 32,
-	WORKER_ACCEPT_MAX = 16,  /* connections taken before the loop looks at others again */
-	WORKER_PROBE_EVERY = 16, /* how often a calm listener is asked for more than one */
-	WORKER_SWEEP_MS = 1000,  /* how often timeouts are looked for */
-	WORKER_SLOT_BITS = 24,   /* of a session's number: its place in the table; the rest never repeats */
+	WORKER_ACCEPT_MAX = 16,       /* connections taken before the loop looks at others again */
+	WORKER_PROBE_EVERY = 16,      /* how often a calm listener is asked for more than one */
+	WORKER_TURN_OCTETS = 1048576, /* in and out of one session before the loop looks at others again */
+	WORKER_SWEEP_MS = 1000,       /* how often timeouts are looked for */
+	WORKER_SLOT_BITS = 24, /* of a session's number: its place in the table; the rest never repeats */
 };
 
 /* Whose answer a session waits for. */
@@ -75,8 +76,9 @@ struct worker_listener {
 	uv_poll_t poll;
 	int fd;
 	bool tls;
-	bool busy;     /* several connections were waiting last time */
-	unsigned calm; /* readinesses with one */
+	bool listening; /* polled; not while no descriptor is left for a connection */
+	bool busy;      /* several connections were waiting last time */
+	unsigned calm;  /* readinesses with one */
 	char address[IPC_ADDR_MAX];
 };
 

@@ -259,7 +259,15 @@ static enum next pump(struct session *session)
 	struct pop_input in = take_input(session);
 	struct pop_output out = {worker->out, 0, sizeof worker->out};
 	enum next next = NEXT_STEP;
+	uint64_t turn_ends = session->octets_in + session->octets_out + WORKER_TURN_OCTETS;
 	while (next == NEXT_STEP) {
+		if (session->octets_in + session->octets_out >= turn_ends) {
+			/* However fast this client is, now it is the others' turn: on when the loop is round.
+			 */
+			next = flush(session, &out, false);
+			next = next == NEXT_STEP ? NEXT_WRITE : next;
+			break;
+		}
 		enum pop_want want =
 		    pop_server_step(&session->machine, &in, &out, uv_now(worker->child->loop));
 		next = fulfil(session, want, &in, &out);

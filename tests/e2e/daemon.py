@@ -76,6 +76,7 @@ class Daemon:
         self.libexec = BUILD / "src/server"  # where the helper programs are
         self.listeners, self.settings = listeners, settings
         self.process = None
+        self.wrapper = []  # what restanted is started through, e.g. ["prlimit", "--nofile=64"]
         for name, kind in (("accounts", "auth"), ("mail", "keeper")):
             (self.folder / name).mkdir()
             self.give(self.folder / name, kind)
@@ -141,7 +142,7 @@ class Daemon:
         since = len(self.log_text())
         environment = dict(os.environ, ASAN_OPTIONS="detect_leaks=0", UBSAN_OPTIONS="print_stacktrace=1")
         with open(self.folder / "output", "ab") as output:
-            self.process = subprocess.Popen([BUILD / "src/server/restanted", "-c", self.conf, "--libexec", self.libexec],
+            self.process = subprocess.Popen([*self.wrapper, BUILD / "src/server/restanted", "-c", self.conf, "--libexec", self.libexec],
                                             stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=environment)
         self.wait_for("event=serving", since=since)
         return self
