@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 static int on_peer(struct child *child, enum ipc_kind kind, uint32_t id, int fd)
 {
@@ -53,6 +54,21 @@ static int confine(struct keeper *keeper, struct error *error)
 	return err;
 }
 
+/* Maildrops take at most three quarters of the descriptors: what workers send and ask for needs the others,
+ * and a message whose descriptors the kernel had to drop would look like the worker's offence. */
+static void limit_maildrops(struct keeper *keeper)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 ||
+	    keeper->setup.max_open <= limit.rlim_cur * 3 / 4 / KEEPER_FDS_PER_DROP)
+		return;
+	uint32_t most = (uint32_t)(limit.rlim_cur * 3 / 4 / KEEPER_FDS_PER_DROP);
+	log_note(LOG_WARNING,
+	         "the limit on open files allows %u open maildrops, not %u: raise it (ulimit -n)", most,
+	         keeper->setup.max_open);
+	keeper->setup.max_open = most;
+}
+
 static int on_start(struct child *child)
 {
 	struct keeper *keeper = child->owner;
@@ -61,6 +77,8 @@ static int on_start(struct child *child)
 	int err = confine(keeper, &error);
 	if (err)
 		log_note(LOG_ERROR, "keeper not started: %s", error.text);
+	else
+		limit_maildrops(keeper);
 	return err;
 }
 

@@ -10,6 +10,8 @@
 #include "server/child.h"
 #include "server/keeper_ticket.h"
 
+enum { KEEPER_FDS_PER_DROP = 2 }; /* its folder and its index */
+
 struct keeper {
 	struct child *child;
 	struct ipc_setup_keeper setup;

@@ -242,7 +242,9 @@ static int check_opening(const struct keeper *keeper, const struct ticket *ticke
 	if (keeper->stopping)
 		return ERR_IO;
 	if (keeper->open >= keeper->setup.max_open) {
-		log_note(LOG_WARNING, "%u maildrops are open: no more; see keeper.max_open", keeper->open);
+		log_note(LOG_WARNING,
+		         "%u maildrops are open: no more; see keeper.max_open and the limit on open files",
+		         keeper->open);
 		return ERR_FULL;
 	}
 	if (ticket->uid != (uint32_t)-1 && ticket->uid != geteuid()) {

@@ -13,6 +13,7 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 struct session *worker_find(struct worker *worker, uint64_t id)
@@ -200,6 +201,28 @@ static int on_control(struct child *child, struct ipc_in *in)
 	}
 }
 
+/* Sessions take at most three quarters of the descriptors, messages what is left: one that is asked for must
+ * not fail because of who else has connected. */
+static int share_descriptors(struct worker *worker)
+{
+	struct rlimit limit;
+	uint64_t own = WORKER_FDS_OWN + worker->listener_count;
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < own + 4) {
+		log_note(LOG_ERROR, "the limit on open files is too low: raise it (ulimit -n)");
+		return ERR_FULL;
+	}
+	uint64_t free_fds = limit.rlim_cur - own < UINT32_MAX ? limit.rlim_cur - own : UINT32_MAX;
+	worker->session_max = worker->setup.max_sessions;
+	if (worker->session_max > free_fds * 3 / 4) {
+		worker->session_max = (uint32_t)(free_fds * 3 / 4);
+		log_note(LOG_WARNING,
+		         "the limit on open files allows %u sessions, not %u: raise it (ulimit -n)",
+		         worker->session_max, worker->setup.max_sessions);
+	}
+	worker->body_fds_max = (uint32_t)(free_fds - worker->session_max);
+	return ERR_NONE;
+}
+
 static int on_start(struct child *child)
 {
 	struct worker *worker = child->owner;
@@ -225,7 +248,8 @@ static int on_start(struct child *child)
 		log_note(LOG_ERROR, "worker not confined: %s", error.text);
 		return err;
 	}
-	return listen_on(worker);
+	err = share_descriptors(worker);
+	return err ? err : listen_on(worker);
 }
 
 static int on_peer(struct child *child, enum ipc_kind kind, uint32_t id, int fd)

@@ -28,6 +28,7 @@ enum {
 	WORKER_PROBE_EVERY = 16,      /* how often a calm listener is asked for more than one */
 	WORKER_TURN_OCTETS = 1048576, /* in and out of one session before the loop looks at others again */
 	WORKER_SWEEP_MS = 1000,       /* how often timeouts are looked for */
+	WORKER_FDS_OWN = 16,          /* descriptors of the worker itself, beside its listeners */
 	WORKER_SLOT_BITS = 24, /* of a session's number: its place in the table; the rest never repeats */
 };
 
@@ -63,6 +64,7 @@ struct session {
 	unsigned char *marks;
 	struct worker_body *ahead; /* messages opened ahead, from ahead_at to ahead_count */
 	uint8_t ahead_at, ahead_count;
+	uint8_t reserved;        /* of worker->body_fds, for what was asked for */
 	struct worker_body body; /* the one being sent; fd -1 for none */
 	uint64_t body_at;        /* next raw octet, as an offset in the file */
 
@@ -97,7 +99,9 @@ struct worker {
 	uint32_t *free_slots;   /* a stack of free_count */
 	uint32_t free_count;
 	uint32_t session_count;
-	uint64_t serial; /* sessions begun so far */
+	uint32_t session_max;            /* setup.max_sessions, or what the limit on descriptors allows */
+	uint32_t body_fds, body_fds_max; /* descriptors of messages: promised, and allowed */
+	uint64_t serial;                 /* sessions begun so far */
 
 	char in[WORKER_IN_SIZE], raw[WORKER_RAW_SIZE], out[WORKER_OUT_SIZE]; /* of the session being run */
 };

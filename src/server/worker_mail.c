@@ -81,6 +81,8 @@ static void drop_ahead(struct session *session)
 	free(session->ahead);
 	session->ahead = NULL;
 	session->ahead_at = session->ahead_count = 0;
+	session->worker->body_fds -= session->reserved;
+	session->reserved = 0;
 }
 
 /* Begins to send the message at the front of what was opened ahead. */
@@ -111,6 +113,17 @@ void mail_close_body(struct session *session)
 		drop_ahead(session);
 }
 
+/* How many messages may be opened at once now: fewer as descriptors run short, so that no session's batch
+ * takes the last ones. The kernel would cut the keeper's answer short, and that must never happen. */
+static unsigned batch_max(const struct worker *worker)
+{
+	enum { SHARE = 8 };
+	uint32_t left = worker->body_fds_max - worker->body_fds;
+	if (left == 0)
+		return 0;
+	return left / SHARE >= IPC_BODIES_MAX ? IPC_BODIES_MAX : left / SHARE + 1;
+}
+
 bool mail_body(struct session *session, struct span input)
 {
 	uint32_t number = session->machine.ask.number;
@@ -120,9 +133,16 @@ bool mail_body(struct session *session, struct span input)
 		return true;
 	}
 	drop_ahead(session); /* the client took another turn than it looked like */
+	unsigned most = batch_max(session->worker);
+	if (!most) {
+		pop_server_no_body(&session->machine, ERR_FULL);
+		return true;
+	}
 	uint32_t numbers[IPC_BODIES_MAX] = {number};
 	struct ipc_drop_body ask = {
-	    .count = 1 + pop_server_ahead(&session->machine, input, numbers + 1, IPC_BODIES_MAX - 1)};
+	    .count = 1 + pop_server_ahead(&session->machine, input, numbers + 1, most - 1)};
+	session->reserved = (uint8_t)ask.count;
+	session->worker->body_fds += ask.count;
 	session->await = AWAIT_BODY;
 	link_send(session->worker->keeper, IPC_DROP_BODY, session->id, &ask,
 	          span_of((const char *)numbers, ask.count * sizeof *numbers), NULL, 0);

@@ -317,7 +317,8 @@ void session_begin(struct worker *worker, const struct worker_listener *listener
                    const struct sockaddr *address)
 {
 	static const char full[] = "-ERR [SYS/TEMP] too many sessions, try again later\r\n";
-	struct session *session = worker->free_count ? calloc(1, sizeof *session) : NULL;
+	bool room = worker->session_count < worker->session_max;
+	struct session *session = room ? calloc(1, sizeof *session) : NULL;
 	if (!session || uv_poll_init_socket(worker->child->loop, &session->poll, fd) != 0) {
 		if (!listener->tls)
 			(void)send(fd, full, sizeof full - 1, MSG_NOSIGNAL);
