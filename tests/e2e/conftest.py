@@ -3,7 +3,7 @@
 
 import pytest
 
-from daemon import BUILD, Daemon
+from daemon import BUILD, Daemon, serve
 
 
 def pytest_configure():
@@ -15,16 +15,7 @@ def pytest_configure():
 @pytest.fixture(scope="module")
 def daemon():
     """One server for the tests of a file, with the account alice."""
-    server = Daemon()
-    try:
-        server.add_account("alice")
-        server.start()
-        yield server
-        server.stop()
-    finally:
-        if server.process:
-            server.process.kill()
-        server.remove()
+    yield from serve()
 
 
 @pytest.fixture

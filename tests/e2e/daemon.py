@@ -248,6 +248,20 @@ class Daemon:
         return client
 
 
+def serve(**settings):
+    """For fixtures: yields a running server with the account alice, and ends it whatever happens."""
+    server = Daemon(**settings)
+    try:
+        server.add_account("alice")
+        server.start()
+        yield server
+        server.stop()
+    finally:
+        if server.process:
+            server.process.kill()
+        server.remove()
+
+
 class Client:
     """A POP3 client that hides nothing: octets and lines."""
 

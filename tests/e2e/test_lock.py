@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from daemon import Daemon, until
+from daemon import serve, until
 from maildrops import files, fill, log_in_again, log_in_noted, name_of, try_log_in
 
 AUTOLOGOUT = 2  # seconds
@@ -21,27 +21,14 @@ SOON = 5        # seconds in which a maildrop must be free again; far below any 
 IN_USE, WRONG = b"-ERR [IN-USE]", b"-ERR [AUTH]"
 
 
-def serve(**settings):
-    server = Daemon(certificates=False, **settings)
-    try:
-        server.add_account("alice")
-        server.start()
-        yield server
-        server.stop()
-    finally:
-        if server.process:
-            server.process.kill()
-        server.remove()
-
-
 @pytest.fixture(name="server", scope="module")
 def start_server():
-    yield from serve()
+    yield from serve(certificates=False)
 
 
 @pytest.fixture(name="hasty", scope="module")
 def start_hasty():
-    yield from serve(limits=f"autologout = {AUTOLOGOUT}")
+    yield from serve(certificates=False, limits=f"autologout = {AUTOLOGOUT}")
 
 
 def make_home(server):
