@@ -155,10 +155,9 @@ static int make_durable(const struct commit *commit)
 	return err;
 }
 
-int drop_commit(struct drop *drop, struct span bitmap, uint32_t *ret_removed, struct error *error)
+int maildir_commit(struct drop *drop, struct span bitmap, uint32_t *ret_removed, struct error *error)
 {
 	struct commit commit = {.drop = drop, .error = error};
-	*ret_removed = 0;
 	int err = check_marks(drop, bitmap);
 	if (err) {
 		if (err == ERR_CORRUPT)

@@ -13,36 +13,6 @@
 
 enum { FOLDER_MODE = 0700 };
 
-int drop_root_open(const char *path, struct drop_root *ret, struct error *error)
-{
-	struct drop_root root = {.path_len = strlen(path)};
-	while (root.path_len && path[root.path_len - 1] == '/')
-		root.path_len--;
-	if (path[0] != '/' || root.path_len >= sizeof root.path) {
-		error_set(error,
-		          "%s: the folder of the maildrops must be an absolute path of at most %zu octets",
-		          path, sizeof root.path - 1);
-		return ERR_SYNTAX;
-	}
-	memcpy(root.path, path, root.path_len);
-	root.fd =
-	    open(path, O_PATH | O_DIRECTORY | O_CLOEXEC); /* symlinks on the way are the administrator's */
-	if (root.fd < 0) {
-		int err = err_from_errno(errno);
-		error_set(error, "%s: the folder of the maildrops can not be opened: %m", path);
-		return err;
-	}
-	*ret = root;
-	return ERR_NONE;
-}
-
-void drop_root_close(struct drop_root *root)
-{
-	if (root->fd >= 0)
-		(void)close(root->fd);
-	root->fd = -1;
-}
-
 static int open_error(const char *path, struct error *error)
 {
 	int err = err_from_errno(errno);

@@ -22,31 +22,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define KIND "maildir:"
-
 enum {
 	REWRITE_CHEAP_MAX = 20000, /* messages read anew in a few seconds, should a crash take the index */
 	FIND_TRIES_MAX = 8,        /* searches for a message that is renamed all the time */
 };
-
-/* "maildir:" and a path below root -> what is below; NULL when it is no such thing. */
-static const char *path_below(const struct drop_root *root, const char *location)
-{
-	if (strncmp(location, KIND, sizeof KIND - 1) != 0)
-		return NULL;
-	const char *path = location + sizeof KIND - 1;
-	if (strncmp(path, root->path, root->path_len) != 0 || path[root->path_len] != '/')
-		return NULL;
-	path += root->path_len + 1;
-	/* openat2 would stop "..", but one maildrop has one name. */
-	for (const char *part = path;; part += strcspn(part, "/") + 1) {
-		size_t len = strcspn(part, "/");
-		if (len == 0 || strncmp(part, ".", len) == 0 || (len == 2 && strncmp(part, "..", 2) == 0))
-			return NULL;
-		if (part[len] == '\0')
-			return path;
-	}
-}
 
 static uint64_t boot_ns(void)
 {
@@ -166,20 +145,23 @@ static int open_index(struct drop *drop, const char *path, bool nowait, struct d
 	return err;
 }
 
-int drop_open(const struct drop_root *root, const char *location, unsigned flags, struct drop **ret,
-              struct drop_report *ret_report, struct error *error)
+static void close_drop(struct drop *drop)
+{
+	index_close(&drop->index);
+	if (drop->folder >= 0)
+		(void)close(drop->folder);
+	free(drop);
+}
+
+static int open_drop(const struct drop_root *root, const char *path, unsigned flags, struct drop **ret,
+                     struct drop_report *ret_report, struct error *error)
 {
 	bool nowait = flags & DROP_NOWAIT;
-	const char *path = path_below(root, location);
-	if (!path) {
-		error_set(error, "%s: not " KIND " and a path below %s", location, root->path);
-		return ERR_SYNTAX;
-	}
 	struct drop_report report = {0};
 	struct drop *drop = malloc(sizeof *drop);
 	if (!drop)
 		return ERR_NOMEM;
-	*drop = (struct drop){.folder = -1, .index.fd = -1};
+	*drop = (struct drop){.kind = &maildir_kind, .folder = -1, .index.fd = -1};
 	int err = maildir_open_folder(root, path, nowait, &drop->folder, error);
 	if (err == ERR_NONE && flock(drop->folder, LOCK_EX | LOCK_NB) != 0) {
 		err = errno == EWOULDBLOCK ? ERR_BUSY : ERR_IO;
@@ -188,7 +170,7 @@ int drop_open(const struct drop_root *root, const char *location, unsigned flags
 	if (err == ERR_NONE)
 		err = open_index(drop, path, nowait, &report, error);
 	if (err) {
-		drop_close(drop);
+		close_drop(drop);
 		return err;
 	}
 	*ret_report = report;
@@ -196,32 +178,9 @@ int drop_open(const struct drop_root *root, const char *location, unsigned flags
 	return ERR_NONE;
 }
 
-void drop_close(struct drop *drop)
+static void discard_index(struct drop *drop)
 {
-	if (!drop)
-		return;
-	index_close(&drop->index);
-	if (drop->folder >= 0)
-		(void)close(drop->folder);
-	free(drop);
-}
-
-uint32_t drop_count(const struct drop *drop)
-{
-	return drop->index.head.count;
-}
-
-uint64_t drop_listing_size(const struct drop *drop)
-{
-	return index_listing_size(&drop->index);
-}
-
-int drop_listing(struct drop *drop, char *to)
-{
-	int err = index_listing(&drop->index, to);
-	if (err == ERR_CORRUPT)
-		index_discard(drop->folder);
-	return err;
+	index_discard(drop->folder);
 }
 
 /* Opens the first message of the catalog under the name it has by now. ERR_AGAIN: it may have been overlooked
@@ -278,14 +237,12 @@ static int open_row(struct drop *drop, const struct index_row *row, const char *
 	return err;
 }
 
-int drop_body(struct drop *drop, uint32_t number, unsigned flags, struct drop_body *ret)
+static int open_body(struct drop *drop, uint32_t number, unsigned flags, struct drop_body *ret)
 {
 	bool nowait = flags & DROP_NOWAIT;
 	struct index_row row;
 	char path[INDEX_PATH_MAX];
 	int fd = -1;
-	if (number < 1 || number > drop_count(drop))
-		return ERR_RANGE;
 	int err = index_row(&drop->index, number, nowait, &row, path);
 	if (err == ERR_NONE)
 		err = open_row(drop, &row, path, nowait, &fd);
@@ -303,3 +260,12 @@ int drop_body(struct drop *drop, uint32_t number, unsigned flags, struct drop_bo
 	};
 	return ERR_NONE;
 }
+
+const struct drop_kind maildir_kind = {
+    .name = "maildir",
+    .open = open_drop,
+    .body = open_body,
+    .commit = maildir_commit,
+    .discard = discard_index,
+    .close = close_drop,
+};

@@ -3,12 +3,10 @@
 #ifndef DROP_MAILDIR_H
 #define DROP_MAILDIR_H
 
-#include "drop/index.h"
+#include "drop/kind.h"
 
-struct drop {
-	int folder; /* its lock is the maildrop's */
-	struct index index;
-};
+/* struct drop_kind */
+int maildir_commit(struct drop *drop, struct span bitmap, uint32_t *ret_removed, struct error *error);
 
 /* Opens the folder `path` below `root` and makes it a Maildir if it is empty or not there. */
 int maildir_open_folder(const struct drop_root *root, const char *path, bool nowait, int *ret_fd,

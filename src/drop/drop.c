@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+/* drop.h for whatever kind of maildrop a location names: one table of kinds. Runs in the keeper and in
+ * administrator's commands; locations come from auth's tickets and from the configuration. */
+#include "drop/drop.h"
+
+#include "drop/kind.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+static const struct drop_kind *const kinds[] = {&maildir_kind};
+
+int drop_root_open(const char *path, struct drop_root *ret, struct error *error)
+{
+	struct drop_root root = {.path_len = strlen(path)};
+	while (root.path_len && path[root.path_len - 1] == '/')
+		root.path_len--;
+	if (path[0] != '/' || root.path_len >= sizeof root.path) {
+		error_set(error,
+		          "%s: the folder of the maildrops must be an absolute path of at most %zu octets",
+		          path, sizeof root.path - 1);
+		return ERR_SYNTAX;
+	}
+	memcpy(root.path, path, root.path_len);
+	root.fd =
+	    open(path, O_PATH | O_DIRECTORY | O_CLOEXEC); /* symlinks on the way are the administrator's */
+	if (root.fd < 0) {
+		int err = err_from_errno(errno);
+		error_set(error, "%s: the folder of the maildrops can not be opened: %m", path);
+		return err;
+	}
+	*ret = root;
+	return ERR_NONE;
+}
+
+void drop_root_close(struct drop_root *root)
+{
+	if (root->fd >= 0)
+		(void)close(root->fd);
+	root->fd = -1;
+}
+
+/* An absolute path -> what is below root; NULL when it is not below. */
+static const char *path_below(const struct drop_root *root, const char *path)
+{
+	if (strncmp(path, root->path, root->path_len) != 0 || path[root->path_len] != '/')
+		return NULL;
+	path += root->path_len + 1;
+	/* openat2 would stop "..", but one maildrop has one name. */
+	for (const char *part = path;; part += strcspn(part, "/") + 1) {
+		size_t len = strcspn(part, "/");
+		if (len == 0 || strncmp(part, ".", len) == 0 || (len == 2 && strncmp(part, "..", 2) == 0))
+			return NULL;
+		if (part[len] == '\0')
+			return path;
+	}
+}
+
+int drop_locate(const struct drop_root *root, const char *location, const struct drop_kind **ret_kind,
+                const char **ret_path, struct error *error)
+{
+	size_t len = strcspn(location, ":");
+	for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+		if (!span_equal(span_str(kinds[i]->name), span_of(location, len)) || !location[len])
+			continue;
+		const char *path = path_below(root, location + len + 1);
+		if (!path)
+			break;
+		*ret_kind = kinds[i];
+		*ret_path = path;
+		return ERR_NONE;
+	}
+	error_set(error, "%s: not a kind of maildrop, ':' and a path below %s", location, root->path);
+	return ERR_SYNTAX;
+}
+
+int drop_open(const struct drop_root *root, const char *location, unsigned flags, struct drop **ret,
+              struct drop_report *ret_report, struct error *error)
+{
+	const struct drop_kind *kind;
+	const char *path;
+	int err = drop_locate(root, location, &kind, &path, error);
+	return err ? err : kind->open(root, path, flags, ret, ret_report, error);
+}
+
+uint32_t drop_count(const struct drop *drop)
+{
+	return drop->index.head.count;
+}
+
+uint64_t drop_listing_size(const struct drop *drop)
+{
+	return index_listing_size(&drop->index);
+}
+
+int drop_listing(struct drop *drop, char *to)
+{
+	int err = index_listing(&drop->index, to);
+	if (err == ERR_CORRUPT)
+		drop->kind->discard(drop);
+	return err;
+}
+
+int drop_body(struct drop *drop, uint32_t number, unsigned flags, struct drop_body *ret)
+{
+	return number < 1 || number > drop_count(drop) ? ERR_RANGE
+	                                               : drop->kind->body(drop, number, flags, ret);
+}
+
+int drop_commit(struct drop *drop, struct span bitmap, uint32_t *ret_removed, struct error *error)
+{
+	*ret_removed = 0;
+	return drop->kind->commit(drop, bitmap, ret_removed, error);
+}
+
+void drop_close(struct drop *drop)
+{
+	if (drop)
+		drop->kind->close(drop);
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/* What one kind of maildrop does for drop.h, and what all kinds have in common. Inside src/drop only. */
+#ifndef DROP_KIND_H
+#define DROP_KIND_H
+
+#include "drop/index.h"
+
+struct drop_kind {
+	const char *name; /* what locations begin with, before the ':' */
+	/* As in drop.h; `path` is what lies below root, in parts that are neither empty nor "." nor "..". */
+	int (*open)(const struct drop_root *root, const char *path, unsigned flags, struct drop **ret,
+	            struct drop_report *ret_report, struct error *error);
+	int (*body)(struct drop *drop, uint32_t number, unsigned flags, struct drop_body *ret);
+	int (*commit)(struct drop *drop, struct span bitmap, uint32_t *ret_removed, struct error *error);
+	void (*discard)(struct drop *drop); /* throws away an index that does not hold */
+	void (*close)(struct drop *drop);
+};
+
+extern const struct drop_kind maildir_kind;
+
+/* Every open maildrop begins with this. */
+struct drop {
+	const struct drop_kind *kind;
+	int folder; /* where its files lie */
+	struct index index;
+};
+
+/* "KIND:" and a path below root -> which kind, and what is below. ERR_SYNTAX. */
+int drop_locate(const struct drop_root *root, const char *location, const struct drop_kind **ret_kind,
+                const char **ret_path, struct error *error);
+
+#endif
