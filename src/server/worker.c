@@ -122,7 +122,7 @@ static void on_sweep(uv_timer_t *timer)
 	for (uint32_t slot = 0; slot < worker->setup.max_sessions; slot++) {
 		struct session *session = worker->slots[slot];
 		if (!session || session->await == AWAIT_COMMIT ||
-		    !pop_server_expired(&session->machine, now_ms))
+		    !session->protocol->expired(session, now_ms))
 			continue;
 		session_end(session, "timeout");
 	}
@@ -161,7 +161,8 @@ static int take_listener(struct worker *worker, struct ipc_in *in)
 	if (worker->listener_count == WORKER_LISTENERS_MAX)
 		return ERR_FULL;
 	struct worker_listener *listener = &worker->listeners[worker->listener_count++];
-	*listener = (struct worker_listener){.worker = worker, .fd = ipc_in_take(in, 0), .tls = from->tls};
+	*listener = (struct worker_listener){
+	    .worker = worker, .protocol = &protocol_pop, .fd = ipc_in_take(in, 0), .tls = from->tls};
 	memcpy(listener->address, from->address, sizeof listener->address);
 	return ERR_NONE;
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The worker: client sockets, TLS, POP3 sessions, deletion marks. It opens no
+ * The worker: client sockets, TLS, sessions, deletion marks. It opens no
  * file, knows no account, and holds a maildrop only as the keeper's listing and
  * descriptors. One loop; a session has one owner and is run to its next wait in one go.
  *
- * worker.c is the process, worker_session.c a session's octets, worker_mail.c what a session
- * asks of auth and keeper.
+ * worker.c is the process, worker_session.c a session's octets, worker_pop.c what POP3 is to it,
+ * worker_mail.c what a POP3 session asks of auth and keeper.
  */
 #ifndef SERVER_WORKER_H
 #define SERVER_WORKER_H
@@ -35,6 +35,35 @@ enum {
 /* Whose answer a session waits for. */
 enum worker_await { AWAIT_NOTHING, AWAIT_AUTH, AWAIT_OPEN, AWAIT_BODY, AWAIT_COMMIT };
 
+/* What the session does next. */
+enum next {
+	NEXT_STEP,  /* the machine goes on */
+	NEXT_READ,  /* wait until the socket is readable */
+	NEXT_WRITE, /* wait until it is writable */
+	NEXT_WAIT,  /* wait for auth or keeper */
+	NEXT_ENDED, /* the session is gone */
+};
+
+struct session;
+
+/* What a protocol is to a session that speaks it. */
+struct protocol {
+	const char *full; /* said instead of a greeting when there are too many sessions */
+	/* The machine begins. `local`: the client is on this machine. */
+	void (*begin)(struct session *session, bool tls, bool local);
+	/* One step of the machine, and what it wishes. */
+	enum next (*step)(struct session *session, struct pop_input *in, struct pop_output *out);
+	/* The client took octets we had waiting. */
+	void (*active)(struct session *session, uint64_t now_ms);
+	bool (*expired)(const struct session *session, uint64_t now_ms);
+	/* TLS that the client asked for by a command is on. NULL: there is no such command. */
+	void (*tls)(struct session *session);
+	/* What there is to say in the log at its end. */
+	void (*describe)(const struct session *session, struct log_line *line);
+	/* Gives up whatever the session holds or has asked of auth and keeper. */
+	void (*release)(struct session *session);
+};
+
 /* A message the keeper has opened for us. */
 struct worker_body {
 	struct ipc_body facts;
@@ -44,6 +73,7 @@ struct worker_body {
 struct session {
 	uint64_t id;
 	struct worker *worker;
+	const struct protocol *protocol;
 	struct conn conn;
 	uv_poll_t poll;
 	uint8_t events; /* what is polled for: UV_READABLE, UV_WRITABLE */
@@ -76,6 +106,7 @@ struct session {
 struct worker_listener {
 	struct worker *worker;
 	uv_poll_t poll;
+	const struct protocol *protocol;
 	int fd;
 	bool tls;
 	bool listening; /* polled; not while no descriptor is left for a connection */
@@ -122,6 +153,25 @@ void session_begin(struct worker *worker, const struct worker_listener *listener
 void session_run(struct session *session);
 /* Ends it now: no update, unless one is done already. `result` is for the log. */
 void session_end(struct session *session, const char *result);
+
+/* For protocols. Each says what the session does next, or NEXT_STEP: it is done. */
+
+/* session_end() */
+enum next session_over(struct session *session, const char *result);
+/* Sends the output; what the socket does not take is kept. `more`: further octets follow at once. */
+enum next session_flush(struct session *session, struct pop_output *out, bool more);
+/* More input, behind what there is. */
+enum next session_read(struct session *session, struct pop_input *in);
+enum next session_start_tls(struct session *session, struct pop_output *out);
+/* Waits for auth or keeper; what is answered already is not held back meanwhile. */
+enum next session_wait(struct session *session, struct pop_output *out);
+/* All is said: sends it and ends. When the client has not asked for it there may be more from it on its way,
+ * and closing on unread octets would take our last word from it. */
+enum next session_close(struct session *session, struct pop_output *out, bool asked);
+
+/* --- worker_pop.c --- */
+
+extern const struct protocol protocol_pop;
 
 /* --- worker_mail.c --- */
 

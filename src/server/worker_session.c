@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A session's octets: socket and TLS on one side, the POP3 server machine on the
+ * A session's octets: socket and TLS on one side, the machine of its protocol on the
  * other. Runs in the worker; trusts nothing the client sends.
  */
 #include "server/worker.h"
@@ -12,16 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* What the session does next. */
-enum next {
-	NEXT_STEP,  /* the machine goes on */
-	NEXT_READ,  /* wait until the socket is readable */
-	NEXT_WRITE, /* wait until it is writable */
-	NEXT_WAIT,  /* wait for auth or keeper */
-	NEXT_ENDED, /* the session is gone */
-};
-
-static enum next end(struct session *session, const char *result)
+enum next session_over(struct session *session, const char *result)
 {
 	session_end(session, result);
 	return NEXT_ENDED;
@@ -54,7 +45,7 @@ static int write_some(struct session *session, struct span octets, bool more, si
 	}
 	session->octets_out += *ret_sent;
 	if (*ret_sent)
-		pop_server_active(&session->machine, uv_now(session->worker->child->loop));
+		session->protocol->active(session, uv_now(session->worker->child->loop));
 	return err;
 }
 
@@ -72,7 +63,7 @@ static bool flush_kept(struct session *session, int *ret_err)
 }
 
 /* The machine's output: what the socket does not take is kept. */
-static enum next flush(struct session *session, struct pop_output *out, bool more)
+enum next session_flush(struct session *session, struct pop_output *out, bool more)
 {
 	if (!out->len)
 		return NEXT_STEP;
@@ -81,15 +72,15 @@ static enum next flush(struct session *session, struct pop_output *out, bool mor
 	struct span rest = span_after(span_of(out->ptr, out->len), sent);
 	out->len = 0;
 	if (err && err != ERR_AGAIN)
-		return end(session, "disconnected");
+		return session_over(session, "disconnected");
 	if (rest.len && buf_add(&session->out, rest) != ERR_NONE)
-		return end(session, "out of memory");
+		return session_over(session, "out of memory");
 	return rest.len ? NEXT_WRITE : NEXT_STEP;
 }
 
 /* --- input --- */
 
-static enum next read_input(struct session *session, struct pop_input *in)
+enum next session_read(struct session *session, struct pop_input *in)
 {
 	struct worker *worker = session->worker;
 	if (in->len && in->ptr != worker->in)
@@ -103,64 +94,22 @@ static enum next read_input(struct session *session, struct pop_input *in)
 	if (err == ERR_AGAIN)
 		return session->conn.wants_write ? NEXT_WRITE : NEXT_READ;
 	if (err)
-		return end(session, "disconnected");
+		return session_over(session, "disconnected");
 	session->readable = count == WORKER_IN_SIZE - in->len;
 	in->len += count;
 	session->octets_in += count;
 	return NEXT_STEP;
 }
 
-/* --- messages --- */
-
-/* Straight from the file to the socket: the message needs no conversion. */
-static enum next send_file(struct session *session, struct pop_output *out, uint64_t length)
-{
-	enum next next = flush(session, out, true);
-	if (next != NEXT_STEP)
-		return next;
-	size_t count = 0;
-	int err = conn_send_file(&session->conn, session->body.fd, session->body_at, length, &count);
-	if (err == ERR_AGAIN)
-		return NEXT_WRITE;
-	if (err)
-		return end(session, err == ERR_CORRUPT ? "message cut short" : "disconnected");
-	session->body_at += count;
-	session->octets_out += count;
-	pop_server_active(&session->machine, uv_now(session->worker->child->loop));
-	return pop_server_octets_sent(&session->machine, count) ? end(session, "message not as listed")
-	                                                        : NEXT_STEP;
-}
-
-static enum next send_body(struct session *session, struct pop_output *out)
-{
-	uint64_t as_is = session->conn.ssl ? 0 : pop_server_octets_as_is(&session->machine);
-	if (as_is >= WORKER_SEND_FILE_MIN)
-		return send_file(session, out, as_is);
-	uint64_t left = pop_server_octets_left(&session->machine);
-	size_t size = left < WORKER_RAW_SIZE ? (size_t)left : WORKER_RAW_SIZE;
-	if (out->cap - out->len < 2 * size) { /* encoding at most doubles */
-		enum next next = flush(session, out, true);
-		if (next != NEXT_STEP)
-			return next;
-	}
-	ssize_t count = pread(session->body.fd, session->worker->raw, size, (off_t)session->body_at);
-	if (count <= 0)
-		return end(session, "message cut short");
-	struct span raw = span_of(session->worker->raw, (size_t)count);
-	int err = pop_server_octets(&session->machine, &raw, out);
-	session->body_at += (size_t)count - raw.len;
-	return err ? end(session, "message not as listed") : NEXT_STEP;
-}
-
 /* --- TLS --- */
 
-static enum next start_tls(struct session *session, struct pop_output *out)
+enum next session_start_tls(struct session *session, struct pop_output *out)
 {
-	enum next next = flush(session, out, false);
+	enum next next = session_flush(session, out, false);
 	if (next != NEXT_STEP)
 		return next;
 	if (conn_start_tls(&session->conn, session->worker->tls) != ERR_NONE)
-		return end(session, "out of memory");
+		return session_over(session, "out of memory");
 	session->shaking = session->stls = true;
 	return NEXT_READ;
 }
@@ -178,66 +127,32 @@ static enum next shake_hands(struct session *session)
 		log_text(&line, "addr", session->address);
 		log_text(&line, "error", error.text[0] ? error.text : "connection closed");
 		log_end(&line);
-		return end(session, "tls failed");
+		return session_over(session, "tls failed");
 	}
 	session->shaking = false;
 	if (session->stls)
-		pop_server_tls(&session->machine);
+		session->protocol->tls(session);
 	return NEXT_STEP;
 }
 
 /* --- the pump --- */
 
-/* All is said and sent. After an offence there may be more from the client on its way, and closing on unread
- * octets would take our last word from it. */
-static enum next close_politely(struct session *session)
+enum next session_wait(struct session *session, struct pop_output *out)
 {
-	if (!session->machine.quit && !session->conn.ssl) {
+	enum next next = session_flush(session, out, false);
+	return next == NEXT_STEP ? NEXT_WAIT : next;
+}
+
+enum next session_close(struct session *session, struct pop_output *out, bool asked)
+{
+	enum next next = session_flush(session, out, false);
+	if (next != NEXT_STEP)
+		return next;
+	if (!asked && !session->conn.ssl) {
 		(void)shutdown(session->conn.fd, SHUT_WR);
 		(void)recv(session->conn.fd, session->worker->in, WORKER_IN_SIZE, 0);
 	}
-	return end(session, session->machine.quit ? "quit" : "refused");
-}
-
-/* One wish of the machine. */
-static enum next fulfil(struct session *session, enum pop_want want, struct pop_input *in,
-                        struct pop_output *out)
-{
-	bool answered = true;
-	enum next next;
-	switch (want) {
-	case POP_WANT_INPUT:
-		next = flush(session, out, false);
-		return next == NEXT_STEP ? read_input(session, in) : next;
-	case POP_WANT_ROOM:
-		return flush(session, out, false);
-	case POP_WANT_OCTETS:
-		return send_body(session, out);
-	case POP_WANT_TLS:
-		return start_tls(session, out);
-	case POP_WANT_CLOSE:
-		next = flush(session, out, false);
-		return next == NEXT_STEP ? close_politely(session) : next;
-	case POP_WANT_CANCEL:
-		mail_cancel(session);
-		return NEXT_STEP;
-	case POP_WANT_LOGIN:
-		answered = mail_login(session);
-		break;
-	case POP_WANT_SASL:
-		answered = mail_sasl(session);
-		break;
-	case POP_WANT_BODY:
-		answered = mail_body(session, span_of(in->ptr, in->len));
-		break;
-	case POP_WANT_COMMIT:
-		answered = mail_commit(session);
-		break;
-	}
-	if (answered)
-		return NEXT_STEP;
-	next = flush(session, out, false); /* what is answered already is not held back meanwhile */
-	return next == NEXT_STEP ? NEXT_WAIT : next;
+	return session_over(session, asked ? "quit" : "refused");
 }
 
 /* Brings back the input that was kept. */
@@ -264,18 +179,14 @@ static enum next pump(struct session *session)
 		if (session->octets_in + session->octets_out >= turn_ends) {
 			/* However fast this client is, now it is the others' turn: on when the loop is round.
 			 */
-			next = flush(session, &out, false);
+			next = session_flush(session, &out, false);
 			next = next == NEXT_STEP ? NEXT_WRITE : next;
 			break;
 		}
-		enum pop_want want =
-		    pop_server_step(&session->machine, &in, &out, uv_now(worker->child->loop));
-		next = fulfil(session, want, &in, &out);
-		if (next != NEXT_ENDED && session->body.fd >= 0 && !pop_server_octets_left(&session->machine))
-			mail_close_body(session);
+		next = session->protocol->step(session, &in, &out);
 	}
 	if (next != NEXT_ENDED && in.len && buf_add(&session->in, span_of(in.ptr, in.len)) != ERR_NONE)
-		return end(session, "out of memory");
+		return session_over(session, "out of memory");
 	return next;
 }
 
@@ -286,7 +197,7 @@ void session_run(struct session *session)
 	if (session->await != AWAIT_NOTHING)
 		next = NEXT_WAIT;
 	if (!flush_kept(session, &err))
-		next = err == ERR_AGAIN ? NEXT_WRITE : end(session, "disconnected");
+		next = err == ERR_AGAIN ? NEXT_WRITE : session_over(session, "disconnected");
 	if (next == NEXT_STEP && session->shaking)
 		next = shake_hands(session);
 	if (next == NEXT_STEP)
@@ -304,7 +215,7 @@ static void on_ready(uv_poll_t *poll, int status, int events)
 	struct session *session = poll->data;
 	session->readable = session->readable || events & UV_READABLE;
 	if (status < 0)
-		session_end(session, "disconnected");
+		session_over(session, "disconnected");
 	else if (session->await != AWAIT_NOTHING && session->events == UV_READABLE)
 		poll_for(session, 0); /* more input than we can take now: look again after the answer */
 	else
@@ -316,12 +227,12 @@ static void on_ready(uv_poll_t *poll, int status, int events)
 void session_begin(struct worker *worker, const struct worker_listener *listener, int fd,
                    const struct sockaddr *address)
 {
-	static const char full[] = "-ERR [SYS/TEMP] too many sessions, try again later\r\n";
+	const struct protocol *protocol = listener->protocol;
 	bool room = worker->session_count < worker->session_max;
 	struct session *session = room ? calloc(1, sizeof *session) : NULL;
 	if (!session || uv_poll_init_socket(worker->child->loop, &session->poll, fd) != 0) {
 		if (!listener->tls)
-			(void)send(fd, full, sizeof full - 1, MSG_NOSIGNAL);
+			(void)send(fd, protocol->full, strlen(protocol->full), MSG_NOSIGNAL);
 		(void)close(fd);
 		free(session);
 		return;
@@ -331,18 +242,17 @@ void session_begin(struct worker *worker, const struct worker_listener *listener
 	worker->session_count++;
 	session->id = ++worker->serial << WORKER_SLOT_BITS | slot;
 	session->worker = worker;
+	session->protocol = protocol;
 	session->poll.data = session;
-	session->body.fd = -1;
 	session->began_ms = uv_now(worker->child->loop);
 	session->shaking = listener->tls;
 	buf_init(&session->in, WORKER_IN_SIZE);
 	buf_init(&session->out, WORKER_OUT_SIZE);
 	net_address_text(address, session->address);
 	conn_init(&session->conn, fd);
-	pop_server_init(&session->machine, &worker->conf, listener->tls, tls_ready(worker->tls),
-	                worker->setup.cleartext_always || net_is_loopback(address), session->began_ms);
+	protocol->begin(session, listener->tls, net_is_loopback(address));
 	if (listener->tls && conn_start_tls(&session->conn, worker->tls) != ERR_NONE) {
-		session_end(session, "out of memory");
+		session_over(session, "out of memory");
 		return;
 	}
 	if (listener->tls)
@@ -353,8 +263,6 @@ void session_begin(struct worker *worker, const struct worker_listener *listener
 
 static void log_end_of(const struct session *session, const char *result)
 {
-	const struct pop_server *machine = &session->machine;
-	bool in = machine->state == POP_TRANSACTION;
 	char tls[64];
 	struct log_line line;
 	conn_describe(&session->conn, tls, sizeof tls);
@@ -368,11 +276,7 @@ static void log_end_of(const struct session *session, const char *result)
 	log_num(&line, "ms", uv_now(session->worker->child->loop) - session->began_ms);
 	log_num(&line, "in", session->octets_in);
 	log_num(&line, "out", session->octets_out);
-	if (in) {
-		log_num(&line, "fetched", session->fetched);
-		log_num(&line, "deleted", machine->removed);
-		log_num(&line, "left", machine->listing.count - machine->removed);
-	}
+	session->protocol->describe(session, &line);
 	log_end(&line);
 }
 
@@ -384,7 +288,7 @@ static void on_closed(uv_handle_t *handle)
 void session_end(struct session *session, const char *result)
 {
 	log_end_of(session, result);
-	mail_release(session);
+	session->protocol->release(session);
 	uv_close((uv_handle_t *)&session->poll, on_closed); /* before the descriptor it polls is closed */
 	conn_finish(&session->conn);
 	if (session->in.ptr)
