@@ -30,6 +30,7 @@ static const char *const texts[] = {
     [-ERR_CREDENTIALS] = "wrong credentials",
     [-ERR_TLS] = "TLS error",
     [-ERR_CONFIG] = "configuration error",
+    [-ERR_QUOTA] = "over quota",
 };
 _Static_assert(sizeof(texts) / sizeof(texts[0]) == 1 - ERR_LAST, "every error has a text");
 

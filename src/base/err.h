@@ -18,7 +18,7 @@ enum err {
 	ERR_NOTFOUND = -8,     /* no such thing (any more) */
 	ERR_EXISTS = -9,       /* already there */
 	ERR_BUSY = -10,        /* somebody else holds the lock */
-	ERR_NOSPACE = -11,     /* disk or quota full */
+	ERR_NOSPACE = -11,     /* the disk is full, or its owner's share of it */
 	ERR_READONLY = -12,    /* read-only file system */
 	ERR_CORRUPT = -13,     /* a file does not hold what it should */
 	ERR_CHANGED = -14,     /* replaced or altered since it was looked at */
@@ -30,7 +30,8 @@ enum err {
 	ERR_CREDENTIALS = -20, /* wrong user name or password, or account disabled */
 	ERR_TLS = -21,         /* TLS failed */
 	ERR_CONFIG = -22,      /* the configuration is wrong */
-	ERR_LAST = -22,
+	ERR_QUOTA = -23,       /* the account may have no more mail */
+	ERR_LAST = -23,
 };
 
 /* The English text of an error, without a full stop; never NULL. */

@@ -20,24 +20,23 @@ static int open_error(const char *path, struct error *error)
 	return err == ERR_NOTREGULAR ? ERR_CORRUPT : err;
 }
 
+/* Durably: mail may be on the disk for good a moment later. */
 static int make_maildrop(const struct drop_root *root, const char *path, struct error *error)
 {
-	char parent[sizeof root->path];
+	char parent[sizeof root->path] = ".";
 	const char *slash = strrchr(path, '/');
-	int folder = root->fd;
-	if (slash) {
+	if (slash)
 		(void)snprintf(parent, sizeof parent, "%.*s", (int)(slash - path), path);
-		folder = file_open(root->fd, parent, O_PATH | O_DIRECTORY, false);
-		if (folder < 0)
-			return open_error(path, error);
-	}
+	int folder = file_open(root->fd, parent, O_RDONLY | O_DIRECTORY, false);
+	if (folder < 0)
+		return open_error(path, error);
 	int err = ERR_NONE;
-	if (mkdirat(folder, slash ? slash + 1 : path, FOLDER_MODE) != 0 && errno != EEXIST) {
+	if ((mkdirat(folder, slash ? slash + 1 : path, FOLDER_MODE) != 0 && errno != EEXIST) ||
+	    fsync(folder) != 0) {
 		err = err_from_errno(errno);
 		error_set(error, "maildrop %s: can not be made: %m", path);
 	}
-	if (slash)
-		(void)close(folder);
+	(void)close(folder);
 	return err;
 }
 
@@ -97,5 +96,9 @@ int maildir_make_folders(int folder, const char *path, struct error *error)
 			error_set(error, "maildrop %s: %s/ can not be made: %m", path, parts[i]);
 			return err;
 		}
+	if (fsync(folder) != 0) {
+		error_set(error, "maildrop %s: its folders can not be made durable: %m", path);
+		return ERR_IO;
+	}
 	return ERR_NONE;
 }

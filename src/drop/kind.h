@@ -3,6 +3,7 @@
 #ifndef DROP_KIND_H
 #define DROP_KIND_H
 
+#include "drop/deliver.h"
 #include "drop/index.h"
 
 struct drop_kind {
@@ -14,6 +15,12 @@ struct drop_kind {
 	int (*commit)(struct drop *drop, struct span bitmap, uint32_t *ret_removed, struct error *error);
 	void (*discard)(struct drop *drop); /* throws away an index that does not hold */
 	void (*close)(struct drop *drop);
+	/* As in deliver.h. begin() gives the empty file to `incoming`; what it has given when it fails is
+	 * removed by drop_incoming_end(). deliver() may be given a message that another kind began. */
+	int (*begin)(const struct drop_root *root, const char *path, struct drop_incoming *incoming,
+	             struct error *error);
+	int (*deliver)(const struct drop_root *root, const char *path, struct drop_incoming *incoming,
+	               struct drop_delivered *ret, struct error *error);
 };
 
 extern const struct drop_kind maildir_kind;

@@ -267,5 +267,7 @@ const struct drop_kind maildir_kind = {
     .body = open_body,
     .commit = maildir_commit,
     .discard = discard_index,
+    .begin = maildir_begin,
+    .deliver = maildir_deliver,
     .close = close_drop,
 };

@@ -2,10 +2,15 @@
 /* Names of Maildir files. Runs in the keeper; whoever may write into a maildrop may choose any name. */
 #include "drop/name.h"
 
+#include <inttypes.h>
 #include <openssl/evp.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
 
-enum { HASH_ID_OCTETS = 33, HASH_OCTETS = 32 };
+enum { HASH_ID_OCTETS = 33, HASH_OCTETS = 32, HOST_OCTETS_MAX = 24 };
 
 static const char hex[] = "0123456789abcdef";
 
@@ -109,4 +114,30 @@ int name_second_unique_id(struct span base, uint64_t inode, char to[DROP_UID_MAX
 	octets[len++] = '/';
 	memcpy(octets + len, &inode, sizeof inode);
 	return hash_id(span_of(octets, len + sizeof inode), to, ret_len);
+}
+
+/* As much of the host's name as leaves a name a unique-id, without what means something in one. */
+static void get_host(char to[HOST_OCTETS_MAX + 1])
+{
+	if (gethostname(to, HOST_OCTETS_MAX + 1) != 0 || !to[0])
+		memcpy(to, "localhost", sizeof "localhost");
+	to[HOST_OCTETS_MAX] = '\0';
+	for (char *at = to; *at; at++)
+		if (*at == '/' || *at == ':' || !name_is_legal(span_of(at, 1)))
+			*at = '_';
+}
+
+int name_make_fresh(char to[NAME_FRESH_MAX])
+{
+	struct timespec now;
+	uint64_t chance;
+	char host[HOST_OCTETS_MAX + 1];
+	if (clock_gettime(CLOCK_REALTIME, &now) != 0 ||
+	    getrandom(&chance, sizeof chance, 0) != (ssize_t)sizeof chance)
+		return ERR_IO;
+	get_host(host);
+	/* Microseconds filled up with zeros: names sort in the order they were made. */
+	(void)snprintf(to, NAME_FRESH_MAX, "%lld.M%06ldP%dR%016" PRIx64 ".%s", (long long)now.tv_sec,
+	               now.tv_nsec / 1000, (int)getpid(), chance, host);
+	return ERR_NONE;
 }

@@ -30,6 +30,11 @@ int name_unique_id(struct span base, char to[DROP_UID_MAX], size_t *ret_len);
 /* For a second message of the same base name: a hash over base name and inode. ERR_NOMEM. */
 int name_second_unique_id(struct span base, uint64_t inode, char to[DROP_UID_MAX], size_t *ret_len);
 
+/* A name nobody has had, for a new file: time, process, chance and host, as maildir(5) has it. Text; a
+ * legal unique-id. ERR_IO: the kernel gives no random octets. */
+enum { NAME_FRESH_MAX = DROP_UID_MAX + 1 };
+int name_make_fresh(char to[NAME_FRESH_MAX]);
+
 /* Octets of 0x21 to 0x7e only, any number of them. */
 bool name_is_legal(struct span octets);
 

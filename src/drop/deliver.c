@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Deliveries, whatever the kind of maildrop. Runs in the keeper's disk threads, `restante deliver` and
+ * `restante import`. The octets of a message come from anybody and are not looked at.
+ */
+#include "drop/deliver_int.h"
+#include "drop/kind.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+int drop_incoming_begin(const struct drop_root *root, const char *location, struct drop_incoming **ret,
+                        struct error *error)
+{
+	const struct drop_kind *kind;
+	const char *path;
+	int err = drop_locate(root, location, &kind, &path, error);
+	if (err)
+		return err;
+	struct drop_incoming *incoming = malloc(sizeof *incoming);
+	if (!incoming)
+		return ERR_NOMEM;
+	*incoming = (struct drop_incoming){.fd = -1, .folder = -1};
+	err = kind->begin(root, path, incoming, error);
+	if (err)
+		drop_incoming_end(incoming);
+	else
+		*ret = incoming;
+	return err;
+}
+
+int drop_incoming_fd(const struct drop_incoming *incoming)
+{
+	return incoming->fd;
+}
+
+int incoming_settle(struct drop_incoming *incoming, struct error *error)
+{
+	if (!incoming->settled) {
+		incoming->settled = true;
+		incoming->settle_err = fdatasync(incoming->fd) == 0 ? ERR_NONE : err_from_errno(errno);
+	}
+	if (incoming->settle_err)
+		error_set(error, "the message can not be made durable: %s", err_text(incoming->settle_err));
+	return incoming->settle_err;
+}
+
+int drop_deliver(const struct drop_root *root, struct drop_incoming *incoming, const char *location,
+                 const struct drop_quota *quota, struct drop_delivered *ret, struct error *error)
+{
+	const struct drop_kind *kind;
+	const char *path;
+	(void)quota;
+	int err = drop_locate(root, location, &kind, &path, error);
+	return err ? err : kind->deliver(root, path, incoming, ret, error);
+}
+
+void drop_incoming_end(struct drop_incoming *incoming)
+{
+	if (!incoming)
+		return;
+	if (incoming->folder >= 0) {
+		if (incoming->name[0])
+			(void)unlinkat(incoming->folder, incoming->name, 0);
+		(void)close(incoming->folder);
+	}
+	if (incoming->fd >= 0)
+		(void)close(incoming->fd);
+	free(incoming);
+}
