@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Accounts: who may log in, with which password hash, to which maildrop. Used by
- * auth and by `restante user`.
+ * auth, by `restante user`, and by the commands that work on an account's maildrop.
  *
  * Names are 1 to ACCT_NAME_MAX octets of printable UTF-8 without '/', '%', control
  * characters or a leading '.' or '-'; A-Z and a-z are the same letter. They are compared and stored in the
@@ -30,7 +30,10 @@ struct acct_row {
 	char hash[ACCT_HASH_MAX];
 	char location[ACCT_LOCATION_MAX]; /* "" for the configured pattern */
 	bool disabled;
+	uint64_t quota_octets, quota_messages; /* 0: no limit; ACCT_QUOTA_DEFAULT: as configured for all */
 };
+#define ACCT_QUOTA_DEFAULT UINT64_MAX
+#define ACCT_QUOTA_MAX     ((uint64_t)INT64_MAX) /* the largest limit */
 
 /* --- names, locations, hashes (acct.c) --- */
 
@@ -63,8 +66,14 @@ int acct_verify(const struct secret *password, const char *hash);
 /* Errors of everything below, besides those named: ERR_IO, ERR_NOMEM, ERR_BUSY (somebody else is writing
  * and does not finish), ERR_DENIED, ERR_READONLY, ERR_NOSPACE, ERR_CORRUPT (not an accounts file). */
 
-/* Opens the store at `path`; with `create` it is made (mode 0600) if there is none. ERR_NOTFOUND. */
-int acct_open(const char *path, bool create, struct acct **ret, struct error *error);
+enum acct_mode {
+	ACCT_READ,   /* for finding and listing only; needs no write permission */
+	ACCT_CHANGE, /* also brings a store of an older version up to date */
+	ACCT_CREATE, /* also makes the store (mode 0600) if there is none */
+};
+
+/* Opens the store at `path`. ERR_NOTFOUND. */
+int acct_open(const char *path, enum acct_mode mode, struct acct **ret, struct error *error);
 void acct_close(struct acct *acct);
 
 /* ERR_NOTFOUND (also for a name no account can have). *ret holds a hash: wipe it. */
@@ -79,6 +88,8 @@ int acct_add(struct acct *acct, struct span name, const char *hash, const char *
 /* ERR_NOTFOUND. */
 int acct_set_hash(struct acct *acct, struct span name, const char *hash);
 int acct_set_disabled(struct acct *acct, struct span name, bool disabled);
+/* ERR_NOTFOUND, ERR_RANGE. */
+int acct_set_quota(struct acct *acct, struct span name, uint64_t octets, uint64_t messages);
 int acct_del(struct acct *acct, struct span name);
 /* Calls `each` for every account in order of name, until it returns non-zero; returns that. */
 int acct_list(struct acct *acct, int (*each)(void *user, const struct acct_row *row), void *user);

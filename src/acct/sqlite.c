@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The account store: one table in one SQLite file. Runs in auth, which reads it, and in
- * `restante user`, which changes it, both at once. Rollback journal, every change durable.
+ * The account store: one table in one SQLite file. Runs in auth and administrator's commands, which read it,
+ * and in `restante user`, which changes it, all at once. Rollback journal, every change durable.
  */
 #include "acct/acct.h"
 
@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 enum {
-	SCHEMA = 1,     /* PRAGMA user_version */
+	SCHEMA = 2,     /* PRAGMA user_version */
 	BUSY_MS = 2000, /* how long somebody else's change is waited for */
 };
 
@@ -24,17 +24,27 @@ enum {
 	"name TEXT PRIMARY KEY COLLATE NOCASE, "                                                             \
 	"hash TEXT NOT NULL, "                                                                               \
 	"location TEXT NOT NULL DEFAULT '', "                                                                \
-	"disabled INTEGER NOT NULL DEFAULT 0"                                                                \
+	"disabled INTEGER NOT NULL DEFAULT 0, "                                                              \
+	"quota_octets INTEGER, "                                                                             \
+	"quota_messages INTEGER"                                                                             \
 	") WITHOUT ROWID; "                                                                                  \
-	"PRAGMA user_version = 1"
+	"PRAGMA user_version = 2"
 
-enum statement { FIND, LIST, ADD, SET_HASH, SET_DISABLED, DEL, DATA_VERSION, STATEMENTS };
+#define FROM_1_SQL                                                                                           \
+	"ALTER TABLE account ADD COLUMN quota_octets INTEGER; "                                              \
+	"ALTER TABLE account ADD COLUMN quota_messages INTEGER; "                                            \
+	"PRAGMA user_version = 2"
+
+#define COLUMNS "name, hash, location, disabled, quota_octets, quota_messages"
+
+enum statement { FIND, LIST, ADD, SET_HASH, SET_DISABLED, SET_QUOTA, DEL, DATA_VERSION, STATEMENTS };
 static const char *const statement_sql[STATEMENTS] = {
-    [FIND] = "SELECT name, hash, location, disabled FROM account WHERE name = ?1",
-    [LIST] = "SELECT name, hash, location, disabled FROM account ORDER BY name",
+    [FIND] = "SELECT " COLUMNS " FROM account WHERE name = ?1",
+    [LIST] = "SELECT " COLUMNS " FROM account ORDER BY name",
     [ADD] = "INSERT INTO account (name, hash, location) VALUES (?1, ?2, ?3)",
     [SET_HASH] = "UPDATE account SET hash = ?2 WHERE name = ?1",
     [SET_DISABLED] = "UPDATE account SET disabled = ?2 WHERE name = ?1",
+    [SET_QUOTA] = "UPDATE account SET quota_octets = ?2, quota_messages = ?3 WHERE name = ?1",
     [DEL] = "DELETE FROM account WHERE name = ?1",
     [DATA_VERSION] = "PRAGMA data_version",
 };
@@ -42,6 +52,7 @@ static const char *const statement_sql[STATEMENTS] = {
 struct acct {
 	sqlite3 *db;
 	char *path;
+	enum acct_mode reopen_mode;
 	sqlite3_stmt *statements[STATEMENTS];
 	uint64_t version; /* grows with every change noticed */
 	int64_t data_version;
@@ -98,18 +109,23 @@ static int query_number(sqlite3 *db, const char *sql, int64_t *ret)
 	return rc == SQLITE_ROW ? ERR_NONE : rc == SQLITE_DONE ? ERR_CORRUPT : err_from_sqlite(db, rc);
 }
 
-/* Only into an empty file: somebody else's tables stay alone. */
-static int create_schema(sqlite3 *db)
+/* Makes the table, only in an empty file (somebody else's tables stay alone), or brings it up to date. */
+static int make_schema(sqlite3 *db, bool create)
 {
 	int64_t version = 0, tables = 0;
+	const char *sql = NULL;
 	int err = err_from_sqlite(db, sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL));
 	if (err)
 		return err;
 	err = query_number(db, "PRAGMA user_version", &version);
 	if (!err)
 		err = query_number(db, "SELECT count(*) FROM sqlite_schema", &tables);
-	if (!err && version == 0 && tables == 0)
-		err = err_from_sqlite(db, sqlite3_exec(db, SCHEMA_SQL, NULL, NULL, NULL));
+	if (version == 0 && tables == 0 && create)
+		sql = SCHEMA_SQL;
+	else if (version == 1)
+		sql = FROM_1_SQL;
+	if (!err && sql)
+		err = err_from_sqlite(db, sqlite3_exec(db, sql, NULL, NULL, NULL));
 	if (!err)
 		err = err_from_sqlite(db, sqlite3_exec(db, "COMMIT", NULL, NULL, NULL));
 	if (err)
@@ -117,12 +133,12 @@ static int create_schema(sqlite3 *db)
 	return err;
 }
 
-static int check_schema(sqlite3 *db, const char *path, bool create, struct error *error)
+static int check_schema(sqlite3 *db, const char *path, enum acct_mode mode, struct error *error)
 {
 	int64_t version = 0;
 	int err = query_number(db, "PRAGMA user_version", &version);
-	if (!err && version == 0 && create) {
-		err = create_schema(db);
+	if (!err && version < SCHEMA && mode != ACCT_READ) {
+		err = make_schema(db, mode == ACCT_CREATE);
 		if (!err)
 			err = query_number(db, "PRAGMA user_version", &version);
 	}
@@ -133,6 +149,11 @@ static int check_schema(sqlite3 *db, const char *path, bool create, struct error
 	else if (version > SCHEMA)
 		error_set(error, "accounts file %s: made by a newer version of Restante (schema %lld)", path,
 		          (long long)version);
+	else if (version == 1)
+		error_set(error,
+		          "accounts file %s: made by an older version of Restante; start restanted to bring "
+		          "it up to date",
+		          path);
 	else
 		error_set(error, "accounts file %s: holds no accounts; `restante user add` makes one", path);
 	return err ? err : ERR_CORRUPT;
@@ -176,13 +197,14 @@ static int make_file(const char *path, struct error *error)
 	return ERR_NONE;
 }
 
-static int open_db(struct acct *acct, bool create, struct error *error)
+static int open_db(struct acct *acct, enum acct_mode mode, struct error *error)
 {
-	int err = create ? make_file(acct->path, error) : ERR_NONE;
+	int access = mode == ACCT_READ ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
+	int err = mode == ACCT_CREATE ? make_file(acct->path, error) : ERR_NONE;
 	if (err)
 		return err;
-	int rc = sqlite3_open_v2(acct->path, &acct->db,
-	                         SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
+	int rc = sqlite3_open_v2(acct->path, &acct->db, access | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
+	                         NULL);
 	if (rc != SQLITE_OK) {
 		err = err_from_sqlite(acct->db, rc);
 		error_set(error, "accounts file %s: %s", acct->path,
@@ -198,7 +220,7 @@ static int open_db(struct acct *acct, bool create, struct error *error)
 	if (err)
 		error_set(error, "accounts file %s: %s", acct->path, sqlite3_errmsg(acct->db));
 	if (!err)
-		err = check_schema(acct->db, acct->path, create, error);
+		err = check_schema(acct->db, acct->path, mode, error);
 	if (!err)
 		err = prepare_statements(acct, error);
 	if (err)
@@ -206,12 +228,14 @@ static int open_db(struct acct *acct, bool create, struct error *error)
 	return err;
 }
 
-int acct_open(const char *path, bool create, struct acct **ret, struct error *error)
+int acct_open(const char *path, enum acct_mode mode, struct acct **ret, struct error *error)
 {
 	struct acct *acct = calloc(1, sizeof *acct);
-	if (acct)
+	if (acct) {
 		acct->path = strdup(path);
-	int err = acct && acct->path ? open_db(acct, create, error) : ERR_NOMEM;
+		acct->reopen_mode = mode == ACCT_READ ? ACCT_READ : ACCT_CHANGE;
+	}
+	int err = acct && acct->path ? open_db(acct, mode, error) : ERR_NOMEM;
 	if (err) {
 		if (err == ERR_NOMEM)
 			error_set(error, "accounts file %s: no memory", path);
@@ -293,7 +317,7 @@ static int ask_data_version(struct acct *acct, int64_t *ret)
 static int reopen(struct acct *acct)
 {
 	close_db(acct);
-	int err = open_db(acct, false, NULL);
+	int err = open_db(acct, acct->reopen_mode, NULL);
 	acct->version++;
 	acct->data_version = 0;
 	return err;
@@ -337,6 +361,13 @@ static bool column(sqlite3_stmt *statement, int index, char *to, size_t size)
 	return text && span_to_text(span_of(text, (size_t)sqlite3_column_bytes(statement, index)), to, size);
 }
 
+static uint64_t column_quota(sqlite3_stmt *statement, int index)
+{
+	int64_t value = sqlite3_column_int64(statement, index);
+	return sqlite3_column_type(statement, index) == SQLITE_NULL || value < 0 ? ACCT_QUOTA_DEFAULT
+	                                                                         : (uint64_t)value;
+}
+
 static int read_row(sqlite3_stmt *statement, struct acct_row *ret)
 {
 	if (!column(statement, 0, ret->name, sizeof ret->name) ||
@@ -344,6 +375,8 @@ static int read_row(sqlite3_stmt *statement, struct acct_row *ret)
 	    !column(statement, 2, ret->location, sizeof ret->location))
 		return ERR_CORRUPT;
 	ret->disabled = sqlite3_column_int(statement, 3) != 0;
+	ret->quota_octets = column_quota(statement, 4);
+	ret->quota_messages = column_quota(statement, 5);
 	return ERR_NONE;
 }
 
@@ -453,6 +486,29 @@ int acct_set_disabled(struct acct *acct, struct span name, bool disabled)
 	if (err)
 		return err;
 	(void)sqlite3_bind_int(statement, 2, disabled);
+	return change(acct, statement);
+}
+
+static void bind_quota(sqlite3_stmt *statement, int index, uint64_t limit)
+{
+	if (limit == ACCT_QUOTA_DEFAULT)
+		(void)sqlite3_bind_null(statement, index);
+	else
+		(void)sqlite3_bind_int64(statement, index, (int64_t)limit);
+}
+
+int acct_set_quota(struct acct *acct, struct span name, uint64_t octets, uint64_t messages)
+{
+	char folded[ACCT_NAME_MAX + 1];
+	sqlite3_stmt *statement;
+	if ((octets > ACCT_QUOTA_MAX && octets != ACCT_QUOTA_DEFAULT) ||
+	    (messages > ACCT_QUOTA_MAX && messages != ACCT_QUOTA_DEFAULT))
+		return ERR_RANGE;
+	int err = begin_change(acct, SET_QUOTA, name, folded, &statement);
+	if (err)
+		return err;
+	bind_quota(statement, 2, octets);
+	bind_quota(statement, 3, messages);
 	return change(acct, statement);
 }
 

@@ -7,6 +7,7 @@
  */
 #include "acct/acct.h"
 #include "admin/password.h"
+#include "base/num.h"
 #include "conf/conf.h"
 #include "os/os.h"
 
@@ -26,6 +27,7 @@ static const char default_config[] = RESTANTE_SYSCONFDIR "/restanted.conf";
 
 struct user {
 	const char *config, *accounts, *maildrop, *password_file; /* NULL: not given */
+	const char *octets, *messages;                            /* of quota */
 	bool password_stdin, json;
 	struct span name; /* the NAME of the command line */
 	const char *name_text;
@@ -151,7 +153,7 @@ static int become_owner(const struct user *user)
 static int open_accounts(struct user *user, bool create)
 {
 	struct error error = {""};
-	int err = acct_open(user->accounts, create, &user->acct, &error);
+	int err = acct_open(user->accounts, create ? ACCT_CREATE : ACCT_CHANGE, &user->acct, &error);
 	if (!err)
 		return EX_OK;
 	(void)complain(status_of(err), "%s.", error.text);
@@ -294,6 +296,60 @@ static int enable(struct user *user)
 	return conclude(user, acct_set_disabled(user->acct, user->name, false), "enabled");
 }
 
+/* "10G", "none", "default", or NULL for what it was. */
+static int parse_limit(int (*parse)(struct span, uint64_t, uint64_t *), const char *text, uint64_t *limit)
+{
+	if (!text)
+		return EX_OK;
+	if (strcmp(text, "none") == 0)
+		*limit = 0;
+	else if (strcmp(text, "default") == 0)
+		*limit = ACCT_QUOTA_DEFAULT;
+	else if (parse(span_str(text), ACCT_QUOTA_MAX, limit) != ERR_NONE || *limit == 0)
+		return complain(EX_DATAERR,
+		                "%s is no limit: a number (octets also like 500M or 10G), none, or default.",
+		                text);
+	return EX_OK;
+}
+
+static void print_limit(const char *what, bool units, uint64_t limit, uint64_t initial, const char *option)
+{
+	char text[NUM_TEXT_MAX + 1] = "none";
+	uint64_t holds = limit == ACCT_QUOTA_DEFAULT ? initial : limit;
+	if (holds && units)
+		num_print_octets(text, holds);
+	else if (holds)
+		text[num_print(text, holds)] = '\0';
+	printf("%-9s %s%s%s\n", what, text, limit == ACCT_QUOTA_DEFAULT ? ", by " : "",
+	       limit == ACCT_QUOTA_DEFAULT ? option : "");
+}
+
+static json_t *pack_limit(uint64_t limit)
+{
+	return limit == ACCT_QUOTA_DEFAULT ? json_null() : json_integer((json_int_t)limit);
+}
+
+static int quota(struct user *user)
+{
+	struct acct_row row;
+	int err = acct_find(user->acct, user->name, &row);
+	secret_wipe(row.hash, sizeof row.hash);
+	if (err)
+		return complain_change(user, err);
+	int status = parse_limit(num_parse_octets, user->octets, &row.quota_octets);
+	if (!status)
+		status = parse_limit(num_parse, user->messages, &row.quota_messages);
+	if (status)
+		return status;
+	if (user->octets || user->messages)
+		err = acct_set_quota(user->acct, user->name, row.quota_octets, row.quota_messages);
+	if (err)
+		return complain_change(user, err);
+	print_limit("octets", true, row.quota_octets, user->conf.quota_octets, "mail.quota_octets");
+	print_limit("messages", false, row.quota_messages, user->conf.quota_messages, "mail.quota_messages");
+	return EX_OK;
+}
+
 static int print_row(void *unused, const struct acct_row *row)
 {
 	(void)unused;
@@ -304,8 +360,10 @@ static int print_row(void *unused, const struct acct_row *row)
 
 static int add_json(void *array, const struct acct_row *row)
 {
-	json_t *object = json_pack("{s:s, s:b, s:s?}", "name", row->name, "enabled", !row->disabled,
-	                           "maildrop", row->location[0] ? row->location : NULL);
+	json_t *object =
+	    json_pack("{s:s, s:b, s:s?, s:o, s:o}", "name", row->name, "enabled", !row->disabled, "maildrop",
+	              row->location[0] ? row->location : NULL, "quota_octets", pack_limit(row->quota_octets),
+	              "quota_messages", pack_limit(row->quota_messages));
 	return object && json_array_append_new(array, object) == 0 ? ERR_NONE : ERR_NOMEM;
 }
 
@@ -323,12 +381,13 @@ static int list(struct user *user)
 }
 
 static const struct command commands[] = {
-    {"add",     "make an account",                   true,  true,  add         },
-    {"passwd",  "change its password",               true,  true,  set_password},
-    {"list",    "show all accounts",                 false, false, list        },
-    {"del",     "delete an account; its mail stays", true,  false, del         },
-    {"disable", "refuse its logins",                 true,  false, disable     },
-    {"enable",  "accept its logins again",           true,  false, enable      },
+    {"add",     "make an account",                       true,  true,  add         },
+    {"passwd",  "change its password",                   true,  true,  set_password},
+    {"quota",   "show or set how much mail it may have", true,  false, quota       },
+    {"list",    "show all accounts",                     false, false, list        },
+    {"del",     "delete an account; its mail stays",     true,  false, del         },
+    {"disable", "refuse its logins",                     true,  false, disable     },
+    {"enable",  "accept its logins again",               true,  false, enable      },
 };
 
 /* --- the command line --- */
@@ -347,6 +406,8 @@ static void print_help(FILE *to)
 	        "  --maildrop LOCATION   add: maildir:/PATH, instead of mail.location\n"
 	        "  --password-file FILE  add, passwd: the password is the first line of FILE\n"
 	        "  --password-stdin      add, passwd: ... of standard input, as whenever it is no terminal\n"
+	        "  --octets LIMIT        quota: octets, like 500M or 10G, or none, or default\n"
+	        "  --messages LIMIT      quota: messages, or none, or default\n"
 	        "  --json                list: as JSON\n\n"
 	        "A password is asked for at the terminal; it is never given as an argument.\n",
 	        default_config);
@@ -360,13 +421,15 @@ static int refuse_usage(const char *reason, const char *what)
 /* -1: go on; else the exit status. */
 static int parse_options(int argc, char **argv, struct user *user)
 {
-	enum { ACCOUNTS = 256, MAILDROP, PASSWORD_FILE, PASSWORD_STDIN, JSON };
+	enum { ACCOUNTS = 256, MAILDROP, PASSWORD_FILE, PASSWORD_STDIN, OCTETS, MESSAGES, JSON };
 	static const struct option options[] = {
 	    {"config",         required_argument, NULL, 'c'           },
 	    {"accounts",       required_argument, NULL, ACCOUNTS      },
 	    {"maildrop",       required_argument, NULL, MAILDROP      },
 	    {"password-file",  required_argument, NULL, PASSWORD_FILE },
 	    {"password-stdin", no_argument,       NULL, PASSWORD_STDIN},
+	    {"octets",         required_argument, NULL, OCTETS        },
+	    {"messages",       required_argument, NULL, MESSAGES      },
 	    {"json",           no_argument,       NULL, JSON          },
 	    {"help",           no_argument,       NULL, 'h'           },
 	    {NULL,             0,                 NULL, 0             },
@@ -382,6 +445,10 @@ static int parse_options(int argc, char **argv, struct user *user)
 			user->password_file = optarg;
 		else if (option == PASSWORD_STDIN)
 			user->password_stdin = true;
+		else if (option == OCTETS)
+			user->octets = optarg;
+		else if (option == MESSAGES)
+			user->messages = optarg;
 		else if (option == JSON)
 			user->json = true;
 		else if (option == 'h')
@@ -403,6 +470,8 @@ static int check_usage(const struct command *command, const struct user *user, i
 		return refuse_usage("no password is needed for ", command->name);
 	if (user->maildrop && command->run != add)
 		return refuse_usage("--maildrop is for add, not for ", command->name);
+	if ((user->octets || user->messages) && command->run != quota)
+		return refuse_usage("--octets and --messages are for quota, not for ", command->name);
 	if (user->json && command->run != list)
 		return refuse_usage("--json is for list, not for ", command->name);
 	if (arguments < (command->named ? 1 : 0))

@@ -56,11 +56,12 @@ struct conf {
 	char mechanisms[256];          /* SASL, separated by spaces, best first */
 	char accounts[CONF_VALUE_MAX]; /* SQLite file */
 	char mail_root[CONF_VALUE_MAX];
-	char mail_location[CONF_VALUE_MAX]; /* pattern */
-	char empty_root[CONF_VALUE_MAX];    /* "": the worker's root stays */
-	char log_file[CONF_VALUE_MAX];      /* "-": standard error */
-	uint64_t log_level;                 /* enum log_level */
-	unsigned lines[CONF_OPTIONS_MAX];   /* by row: where the option is set, 0 for its default */
+	char mail_location[CONF_VALUE_MAX];    /* pattern */
+	uint64_t quota_octets, quota_messages; /* of an account that has none of its own; 0: none */
+	char empty_root[CONF_VALUE_MAX];       /* "": the worker's root stays */
+	char log_file[CONF_VALUE_MAX];         /* "-": standard error */
+	uint64_t log_level;                    /* enum log_level */
+	unsigned lines[CONF_OPTIONS_MAX];      /* by row: where the option is set, 0 for its default */
 };
 
 struct conf_complaint {

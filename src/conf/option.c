@@ -93,6 +93,10 @@ const struct conf_row conf_rows[] = {
     {"mail.location", CONF_STRING, IN(conf, mail_location), .initial = "maildir:/var/lib/restante/mail/%u",
      .check = check_location,
      .doc = "maildrop of an account that has none of its own; %u is its name, %n and %d what is before and after @"},
+    {"mail.quota_octets", CONF_OCTETS, IN(conf, quota_octets), .initial = "0", .max = INT64_MAX,
+     .doc = "octets an account may have in its maildrop, unless its own quota says otherwise; 0 for no limit"},
+    {"mail.quota_messages", CONF_NUMBER, IN(conf, quota_messages), .initial = "0", .max = INT64_MAX,
+     .doc = "messages it may have there; 0 for no limit"},
 
     {"log.file", CONF_STRING, IN(conf, log_file), .initial = "-",
      .doc = "file the log is appended to; - is standard error"},

@@ -8,6 +8,7 @@
 enum conf_kind {
 	CONF_NUMBER,   /* uint64_t */
 	CONF_DURATION, /* uint64_t, seconds; "90", "90s", "15min", "24h", "7d" */
+	CONF_OCTETS,   /* uint64_t; "4096", "50K", "20M", "1G" */
 	CONF_BOOL,     /* bool; yes or no */
 	CONF_WORD,     /* uint64_t, index into `words` */
 	CONF_STRING,   /* char array */
@@ -19,7 +20,7 @@ struct conf_row {
 	enum conf_kind kind;
 	size_t at, size;     /* the member of struct conf, or of the struct of a repeated section */
 	const char *initial; /* the default as it would stand in the file; NULL: must be given */
-	uint64_t min, max;   /* of numbers and durations */
+	uint64_t min, max;   /* of numbers, durations and octets */
 	uint64_t advised;    /* less than this gets a warning, */
 	const char *advice;  /* this one */
 	const char *words;   /* separated by spaces */

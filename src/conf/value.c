@@ -16,7 +16,7 @@ static const struct unit {
     {"min", 60   },
     {"s",   1    }
 };
-enum { UNITS = sizeof units / sizeof units[0] };
+enum { UNITS = sizeof units / sizeof units[0], NUMBER_TEXT_MAX = 40 };
 
 static void print_duration(uint64_t seconds, char *to, size_t size)
 {
@@ -41,25 +41,43 @@ static int parse_duration(const char *text, uint64_t *ret)
 	return err;
 }
 
+/* By kind: what it is called, how it is read and how it is shown. */
+static const char *number_name(enum conf_kind kind)
+{
+	return kind == CONF_DURATION ? "time like 90s, 15min, 24h or 7d"
+	       : kind == CONF_OCTETS ? "number of octets like 4096, 50K, 20M or 1G"
+	                             : "number";
+}
+
+static int parse_number(enum conf_kind kind, const char *text, uint64_t *ret)
+{
+	return kind == CONF_DURATION ? parse_duration(text, ret)
+	       : kind == CONF_OCTETS ? num_parse_octets(span_str(text), UINT64_MAX, ret)
+	                             : num_parse(span_str(text), UINT64_MAX, ret);
+}
+
+static void print_number(enum conf_kind kind, uint64_t value, char to[NUMBER_TEXT_MAX])
+{
+	if (kind == CONF_DURATION)
+		print_duration(value, to, NUMBER_TEXT_MAX);
+	else if (kind == CONF_OCTETS)
+		num_print_octets(to, value);
+	else
+		(void)snprintf(to, NUMBER_TEXT_MAX, "%" PRIu64, value);
+}
+
 static int take_number(const struct conf_row *row, uint64_t *to, const char *text, struct error *error)
 {
-	bool duration = row->kind == CONF_DURATION;
 	uint64_t value;
-	int err = duration ? parse_duration(text, &value) : num_parse(span_str(text), UINT64_MAX, &value);
+	int err = parse_number(row->kind, text, &value);
 	if (err == ERR_SYNTAX) {
-		error_set(error, "\"%s\" is not a %s", text,
-		          duration ? "time like 90s, 15min, 24h or 7d" : "number");
+		error_set(error, "\"%s\" is not a %s", text, number_name(row->kind));
 		return err;
 	}
 	if (err || value < row->min || value > row->max) {
-		char min[40], max[40];
-		if (duration) {
-			print_duration(row->min, min, sizeof min);
-			print_duration(row->max, max, sizeof max);
-		} else {
-			(void)snprintf(min, sizeof min, "%" PRIu64, row->min);
-			(void)snprintf(max, sizeof max, "%" PRIu64, row->max);
-		}
+		char min[NUMBER_TEXT_MAX], max[NUMBER_TEXT_MAX];
+		print_number(row->kind, row->min, min);
+		print_number(row->kind, row->max, max);
 		error_set(error, "%s is not between %s and %s", text, min, max);
 		return ERR_RANGE;
 	}
@@ -119,6 +137,7 @@ int conf_value_take(const struct conf_row *row, void *base, const char *text, st
 	switch (row->kind) {
 	case CONF_NUMBER:
 	case CONF_DURATION:
+	case CONF_OCTETS:
 		return take_number(row, to, text, error);
 	case CONF_BOOL:
 		return take_bool(to, text, error);
@@ -147,16 +166,15 @@ void conf_value_print(const struct conf_row *row, const void *base, FILE *to)
 {
 	const void *from = (const char *)base + row->at;
 	uint64_t number = 0;
-	char duration[40];
+	char text[NUMBER_TEXT_MAX];
 	if (row->size == sizeof number)
 		memcpy(&number, from, sizeof number);
 	switch (row->kind) {
 	case CONF_NUMBER:
-		fprintf(to, "%" PRIu64, number);
-		break;
 	case CONF_DURATION:
-		print_duration(number, duration, sizeof duration);
-		(void)fputs(duration, to);
+	case CONF_OCTETS:
+		print_number(row->kind, number, text);
+		(void)fputs(text, to);
 		break;
 	case CONF_BOOL:
 		(void)fputs(*(const bool *)from ? "yes" : "no", to);

@@ -63,7 +63,7 @@ static int start(struct child *child)
 	auth->child = child;
 	int err = os_become(auth->setup.uid, auth->setup.gid, "", &error);
 	if (!err)
-		err = acct_open(auth->setup.accounts, false, &auth->acct, &error);
+		err = acct_open(auth->setup.accounts, ACCT_CHANGE, &auth->acct, &error);
 	if (!err)
 		err = set_threads(auth->setup.hash_threads);
 	if (!err)

@@ -110,8 +110,9 @@ def test_add_and_list(accounts):
     assert [line.split() for line in done.stdout.splitlines()] == [
         ["Alice", "disabled", "-"], ["bob@example.org", "enabled", "maildir:/srv/mail/other"]]
     assert json.loads(accounts.user("list", "--json").stdout) == [
-        {"name": "Alice", "enabled": False, "maildrop": None},
-        {"name": "bob@example.org", "enabled": True, "maildrop": "maildir:/srv/mail/other"}]
+        {"name": "Alice", "enabled": False, "maildrop": None, "quota_octets": None, "quota_messages": None},
+        {"name": "bob@example.org", "enabled": True, "maildrop": "maildir:/srv/mail/other", "quota_octets": None,
+         "quota_messages": None}]
 
 
 def test_changes(accounts):
@@ -121,6 +122,32 @@ def test_changes(accounts):
     assert accounts.user("disable", "alice").returncode == 0 and accounts.rows()["alice"][2] == 1
     assert accounts.user("enable", "alice").returncode == 0 and accounts.rows()["alice"][2] == 0
     assert accounts.user("del", "alice").returncode == 0 and accounts.rows() == {}
+
+
+def test_quota(accounts):
+    accounts.add("alice")
+
+    def quota(*words):
+        done = accounts.user("quota", "ALICE", *words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split("\n")[:-1]
+
+    assert quota() == ["octets    none, by mail.quota_octets", "messages  none, by mail.quota_messages"]
+    assert quota("--octets", "10G") == ["octets    10G", "messages  none, by mail.quota_messages"]
+    assert quota("--messages", "2048") == ["octets    10G", "messages  2048"]
+    assert quota("--octets", "none") == ["octets    none", "messages  2048"]
+    assert quota() == ["octets    none", "messages  2048"]
+    listed = json.loads(accounts.user("list", "--json").stdout)[0]
+    assert (listed["quota_octets"], listed["quota_messages"]) == (0, 2048)
+    accounts.conf.write_text(accounts.conf.read_text(encoding="utf-8").replace("mail {", "mail { quota_octets = 5M "),
+                             encoding="utf-8")
+    assert quota("--octets", "default") == ["octets    5M, by mail.quota_octets", "messages  2048"]
+    for wrong in ("0", "-1", "x", "5k", "9223372036854775808", ""):
+        done = accounts.user("quota", "alice", "--octets", wrong)
+        assert done.returncode == EX_DATAERR and "limit" in done.stderr
+    assert accounts.user("quota", "alice", "--messages", "1K").returncode == EX_DATAERR
+    assert accounts.user("quota", "nobody").returncode == EX_NOUSER
+    assert accounts.user("list", "--octets", "5").returncode == EX_USAGE
 
 
 def test_password_file(accounts):

@@ -33,7 +33,7 @@ static int set_up(void **state)
 	if (!mkdtemp(folder))
 		return -1;
 	(void)snprintf(path, sizeof path, "%s/accounts.db", folder);
-	return acct_open(path, true, &store, NULL);
+	return acct_open(path, ACCT_CREATE, &store, NULL);
 }
 
 static int tear_down(void **state)
@@ -276,6 +276,61 @@ static void change_and_delete(void **state)
 	assert_int_equal(acct_set_disabled(store, str("alice"), true), ERR_NOTFOUND);
 }
 
+static void quota(void **state)
+{
+	(void)state;
+	struct acct_row row;
+	assert_int_equal(acct_add(store, str("alice"), "h", ""), ERR_NONE);
+	assert_int_equal(acct_find(store, str("alice"), &row), ERR_NONE);
+	assert_true(row.quota_octets == ACCT_QUOTA_DEFAULT && row.quota_messages == ACCT_QUOTA_DEFAULT);
+	assert_int_equal(acct_set_quota(store, str("ALICE"), ACCT_QUOTA_MAX, 0), ERR_NONE);
+	assert_int_equal(acct_find(store, str("alice"), &row), ERR_NONE);
+	assert_true(row.quota_octets == ACCT_QUOTA_MAX && row.quota_messages == 0);
+	assert_int_equal(acct_set_quota(store, str("alice"), ACCT_QUOTA_DEFAULT, 7), ERR_NONE);
+	assert_int_equal(acct_find(store, str("alice"), &row), ERR_NONE);
+	assert_true(row.quota_octets == ACCT_QUOTA_DEFAULT && row.quota_messages == 7);
+	assert_int_equal(acct_set_quota(store, str("alice"), ACCT_QUOTA_MAX + 1, 0), ERR_RANGE);
+	assert_int_equal(acct_set_quota(store, str("bob"), 0, 0), ERR_NOTFOUND);
+}
+
+/* As the first version left it: no quotas. */
+static void older_store(void **state)
+{
+	(void)state;
+	char old[128];
+	sqlite3 *db = NULL;
+	struct acct *opened = NULL;
+	struct acct_row row;
+	struct error error;
+	(void)snprintf(old, sizeof old, "%s/old.db", folder);
+	assert_int_equal(sqlite3_open(old, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db,
+	                              "CREATE TABLE account (name TEXT PRIMARY KEY COLLATE NOCASE, "
+	                              "hash TEXT NOT NULL, location TEXT NOT NULL DEFAULT '', "
+	                              "disabled INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID; "
+	                              "PRAGMA user_version = 1; "
+	                              "INSERT INTO account VALUES ('Alice', 'hash-a', 'maildir:/srv/a', 1)",
+	                              NULL, NULL, NULL),
+	                 SQLITE_OK);
+	assert_int_equal(sqlite3_close(db), SQLITE_OK);
+	/* Who only reads does not alter it. */
+	assert_int_equal(acct_open(old, ACCT_READ, &opened, &error), ERR_CORRUPT);
+	assert_non_null(strstr(error.text, "older"));
+	for (int twice = 0; twice < 2; twice++) {
+		assert_int_equal(acct_open(old, twice ? ACCT_READ : ACCT_CHANGE, &opened, NULL), ERR_NONE);
+		assert_int_equal(acct_find(opened, str("alice"), &row), ERR_NONE);
+		assert_string_equal(row.hash, "hash-a");
+		assert_string_equal(row.location, "maildir:/srv/a");
+		assert_true(row.disabled);
+		assert_true(row.quota_octets == ACCT_QUOTA_DEFAULT);
+		assert_int_equal(acct_set_quota(opened, str("alice"), 1, 2), twice ? ERR_READONLY : ERR_NONE);
+		assert_int_equal(acct_set_quota(opened, str("alice"), ACCT_QUOTA_DEFAULT, ACCT_QUOTA_DEFAULT),
+		                 twice ? ERR_READONLY : ERR_NONE);
+		acct_close(opened);
+	}
+	assert_int_equal(unlink(old), 0);
+}
+
 static int add_name(void *user, const struct acct_row *row)
 {
 	char *text = user;
@@ -310,7 +365,7 @@ static uint64_t version(void)
 static struct acct *open_other(void)
 {
 	struct acct *other = NULL;
-	assert_int_equal(acct_open(path, false, &other, NULL), ERR_NONE);
+	assert_int_equal(acct_open(path, ACCT_CHANGE, &other, NULL), ERR_NONE);
 	return other;
 }
 
@@ -360,7 +415,7 @@ static void replaced_file_is_noticed(void **state)
 	char next[128];
 	uint64_t before = version();
 	(void)snprintf(next, sizeof next, "%s/next.db", folder);
-	assert_int_equal(acct_open(next, true, &other, NULL), ERR_NONE);
+	assert_int_equal(acct_open(next, ACCT_CREATE, &other, NULL), ERR_NONE);
 	assert_int_equal(acct_add(other, str("zoe"), "h", ""), ERR_NONE);
 	acct_close(other);
 	assert_int_equal(rename(next, path), 0);
@@ -411,17 +466,17 @@ static void files_that_are_no_store(void **state)
 	struct error error;
 	char name[128];
 	(void)snprintf(name, sizeof name, "%s/none.db", folder);
-	assert_int_equal(acct_open(name, false, &other, &error), ERR_NOTFOUND);
+	assert_int_equal(acct_open(name, ACCT_CHANGE, &other, &error), ERR_NOTFOUND);
 	assert_non_null(strstr(error.text, name));
 	(void)snprintf(name, sizeof name, "%s/none/accounts.db", folder);
-	assert_int_equal(acct_open(name, true, &other, &error), ERR_NOTFOUND);
+	assert_int_equal(acct_open(name, ACCT_CREATE, &other, &error), ERR_NOTFOUND);
 	/* An empty file holds no accounts, but may become a store. */
 	(void)snprintf(name, sizeof name, "%s/empty.db", folder);
 	int fd = open(name, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
 	assert_true(fd >= 0);
 	(void)close(fd);
-	assert_int_equal(acct_open(name, false, &other, &error), ERR_CORRUPT);
-	assert_int_equal(acct_open(name, true, &other, &error), ERR_NONE);
+	assert_int_equal(acct_open(name, ACCT_CHANGE, &other, &error), ERR_CORRUPT);
+	assert_int_equal(acct_open(name, ACCT_CREATE, &other, &error), ERR_NONE);
 	acct_close(other);
 	assert_int_equal(unlink(name), 0);
 }
@@ -439,6 +494,8 @@ int main(void)
 	    STORE_TEST(add_and_find),
 	    STORE_TEST(change_and_delete),
 	    STORE_TEST(list),
+	    STORE_TEST(quota),
+	    STORE_TEST(older_store),
 	    STORE_TEST(changes_of_others_are_noticed),
 	    STORE_TEST(replaced_file_is_noticed),
 	    STORE_TEST(wal_mode_is_survived),

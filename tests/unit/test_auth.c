@@ -55,7 +55,7 @@ static int pair(int fds[2])
 
 static int fill_accounts(void)
 {
-	int err = acct_open(path, true, &beside, NULL);
+	int err = acct_open(path, ACCT_CREATE, &beside, NULL);
 	if (!err)
 		err = acct_add(beside, SPAN("Alice"), good_hash, "");
 	if (!err)
@@ -90,7 +90,7 @@ static int set_up(void **state)
 	ipc_channel_init(&worker, fds[1], IPC_WORKER, IPC_AUTH, 0);
 	ipc_channel_init(&master, control[1], IPC_MASTER, IPC_AUTH, 0);
 	if (link_open(&child.control, &loop, control[0], IPC_AUTH, IPC_MASTER, 0, &control_ops, &child) ||
-	    acct_open(path, false, &auth.acct, NULL) || sasl_init(&auth.sasl) ||
+	    acct_open(path, ACCT_CHANGE, &auth.acct, NULL) || sasl_init(&auth.sasl) ||
 	    auth_cache_new(auth.setup.cache_ms, &auth.cache) || auth_add_peer(&auth, WORKER_ID, fds[0]))
 		return -1;
 	return auth_serve(&auth);

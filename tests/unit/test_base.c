@@ -102,6 +102,46 @@ static void test_num_print(void **state)
 	}
 }
 
+static void test_num_octets(void **state)
+{
+	static const struct {
+		const char *text;
+		int err;
+		uint64_t value;
+		const char *printed;
+	} rows[] = {
+	    {"0",	            ERR_NONE,   0,                    "0"                   },
+	    {"1023",                 ERR_NONE,   1023,                 "1023"                },
+	    {"1024",                 ERR_NONE,   1024,                 "1K"                  },
+	    {"1536K",                ERR_NONE,   1536 * 1024,          "1536K"               },
+	    {"2048M",                ERR_NONE,   UINT64_C(2) << 30,    "2G"                  },
+	    {"5T",	           ERR_NONE,   UINT64_C(5) << 40,    "5T"                  },
+	    {"5000T",                ERR_NONE,   UINT64_C(5000) << 40, "5000T"               },
+	    {"18446744073709551615", ERR_NONE,   UINT64_MAX,           "18446744073709551615"},
+	    {"16777216T",            ERR_RANGE,  0,                    NULL                  },
+	    {"18446744073709551616", ERR_RANGE,  0,                    NULL                  },
+	    {"",	             ERR_SYNTAX, 0,                    NULL                  },
+	    {"K",	            ERR_SYNTAX, 0,                    NULL                  },
+	    {"1KK",                  ERR_SYNTAX, 0,                    NULL                  },
+	    {"1k",	           ERR_SYNTAX, 0,                    NULL                  },
+	    {"-1",	           ERR_SYNTAX, 0,                    NULL                  },
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		uint64_t value = 0;
+		char text[NUM_TEXT_MAX + 1];
+		assert_int_equal(num_parse_octets(span_str(rows[i].text), UINT64_MAX, &value), rows[i].err);
+		assert_true(value == rows[i].value);
+		if (rows[i].err)
+			continue;
+		num_print_octets(text, value);
+		assert_string_equal(text, rows[i].printed);
+	}
+	uint64_t value = 0;
+	assert_int_equal(num_parse_octets(SPAN("2K"), 2048, &value), ERR_NONE);
+	assert_int_equal(num_parse_octets(SPAN("2K"), 2047, &value), ERR_RANGE);
+}
+
 static void test_buf(void **state)
 {
 	(void)state;
@@ -256,6 +296,7 @@ int main(void)
 	    cmocka_unit_test(test_span_to_text),
 	    cmocka_unit_test(test_num_parse),
 	    cmocka_unit_test(test_num_print),
+	    cmocka_unit_test(test_num_octets),
 	    cmocka_unit_test(test_buf),
 	    cmocka_unit_test(test_buf_addf_to_the_brim),
 	    cmocka_unit_test(test_base64_round_trip),
