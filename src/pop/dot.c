@@ -96,8 +96,8 @@ size_t pop_dot_lines(struct span raw, uint64_t *lines)
 	return len;
 }
 
-/* Where the decoder stands. A dot at the beginning of a line is dropped; whether it ends the reply is
- * known two octets later, so ".CR" is held back until then. */
+/* Where the decoder stands. A dot at the beginning of a line is dropped; whether it ends the message is
+ * known two octets later, so ".CR" is held back until then. For LF as line end any CR is held back. */
 enum { LINE_BEGIN, IN_LINE, AFTER_CR, AFTER_DOT, AFTER_DOT_CR };
 
 static size_t undot_octet(struct pop_undot *undot, char c, char *to)
@@ -121,15 +121,21 @@ static size_t undot_octet(struct pop_undot *undot, char c, char *to)
 			undot->ended = true;
 			return 0;
 		}
-		to[len++] = '\r'; /* the dot was stuffing after all, and the CR is content */
-		undot->at = AFTER_CR;
+		undot->at = AFTER_CR; /* the dot was stuffing after all, and the CR is content */
+		undot->octets++;
+		if (!undot->to_lf)
+			to[len++] = '\r';
 		break;
 	default:
 		break;
 	}
-	to[len++] = c;
-	bool line_end = c == '\n' && undot->at == AFTER_CR;
-	undot->at = line_end ? LINE_BEGIN : c == '\r' ? AFTER_CR : IN_LINE;
+	bool after_cr = undot->at == AFTER_CR;
+	if (undot->to_lf && after_cr && c != '\n')
+		to[len++] = '\r';
+	if (!undot->to_lf || c != '\r')
+		to[len++] = c;
+	undot->octets++;
+	undot->at = c == '\n' && after_cr ? LINE_BEGIN : c == '\r' ? AFTER_CR : IN_LINE;
 	return len;
 }
 
@@ -141,6 +147,7 @@ size_t pop_undot_decode(struct pop_undot *undot, struct span *wire, char *to)
 			size_t text = span_find(*wire, '\r');
 			memcpy(to + len, wire->ptr, text);
 			len += text;
+			undot->octets += text;
 			*wire = span_after(*wire, text);
 			if (!wire->len)
 				break;

@@ -35,16 +35,20 @@ size_t pop_dot_finish(struct pop_dot *dot, char to[POP_DOT_END_MAX]);
  * found. For TOP. */
 size_t pop_dot_lines(struct span raw, uint64_t *lines);
 
-/* --- receiving: a multi-line reply in, the message's wire octets out --- */
+/* --- receiving: a multi-line reply (or LMTP's DATA) in, the message's octets out --- */
 
 struct pop_undot {
+	uint64_t octets; /* wire octets of the message so far, stuffed dots not counted */
+	bool to_lf; /* given before the first octet: CRLF comes out as LF, as files have it; else in wire form
+	             */
 	uint8_t at; /* internal */
-	bool ended; /* the terminating line was seen; what follows is the next reply */
+	bool ended; /* the terminating line was seen; what follows is something else */
 };
 
 /* Decodes from the front of *wire into `to` (room for wire->len + POP_UNDOT_HELD octets) until *wire is
- * used up or the reply has ended; returns the octets written. Only CRLF.CRLF ends a reply: a bare-LF dot is
- * content. */
+ * used up or the message has ended; returns the octets written. A line ends in CRLF and in nothing else here:
+ * only CRLF.CRLF ends a message, only behind CRLF a dot is stuffing, and an LF or CR by itself is content.
+ * So nobody's idea of another line end can make two messages of one. */
 enum { POP_UNDOT_HELD = 2 }; /* octets that may be held back between calls */
 size_t pop_undot_decode(struct pop_undot *undot, struct span *wire, char *to);
 

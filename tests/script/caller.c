@@ -10,8 +10,7 @@
 
 /* --- chance --- */
 
-/* A number from 1 to `max` by the way of this playing. */
-static size_t piece(struct caller *caller, size_t max)
+size_t caller_piece(struct caller *caller, size_t max)
 {
 	if (caller->way.split == SPLIT_OCTETS)
 		return 1;
@@ -21,13 +20,12 @@ static size_t piece(struct caller *caller, size_t max)
 	return 1 + (size_t)rand_r(&caller->way.seed) % limit;
 }
 
-static bool coin(struct caller *caller)
+bool caller_coin(struct caller *caller)
 {
 	return caller->way.split == SPLIT_RANDOM && rand_r(&caller->way.seed) % 2;
 }
 
-/* Memory of exactly this size, so that a sanitizer sees one octet too many. */
-static char *exact_copy(struct span octets)
+char *caller_copy(struct span octets)
 {
 	char *copy = malloc(octets.len ? octets.len : 1);
 	if (!copy)
@@ -37,7 +35,7 @@ static char *exact_copy(struct span octets)
 	return copy;
 }
 
-static void keep(struct buf *to, struct span octets)
+void caller_keep(struct buf *to, struct span octets)
 {
 	if (buf_add(to, octets) != ERR_NONE)
 		abort();
@@ -51,14 +49,14 @@ void wire_form(struct span raw, bool stuffed, struct buf *to)
 	for (size_t i = 0; i < raw.len; i++) {
 		char c = raw.ptr[i];
 		if (begin && c == '.' && stuffed)
-			keep(to, SPAN("."));
+			caller_keep(to, SPAN("."));
 		begin = c == '\n';
 		if (begin && (i == 0 || raw.ptr[i - 1] != '\r'))
-			keep(to, SPAN("\r"));
-		keep(to, span_of(&c, 1));
+			caller_keep(to, SPAN("\r"));
+		caller_keep(to, span_of(&c, 1));
 	}
 	if (!begin)
-		keep(to, SPAN("\r\n"));
+		caller_keep(to, SPAN("\r\n"));
 }
 
 static uint64_t header_octets(struct span raw)
@@ -113,27 +111,27 @@ static void give_octets(struct caller *caller, struct pop_output *out)
 	uint64_t left = pop_server_octets_left(&caller->server);
 	uint64_t as_is = pop_server_octets_as_is(&caller->server);
 	size_t max = left < caller->raw.len ? (size_t)left : caller->raw.len;
-	size_t count = piece(caller, max);
+	size_t count = caller_piece(caller, max);
 	int err;
 	if (max == 0) {
 		caller->closed = true; /* the file has become shorter */
 		return;
 	}
-	if (as_is && (caller->way.split == SPLIT_NONE || coin(caller))) {
-		keep(&caller->got, span_of(out->ptr, out->len));
+	if (as_is && (caller->way.split == SPLIT_NONE || caller_coin(caller))) {
+		caller_keep(&caller->got, span_of(out->ptr, out->len));
 		out->len = 0;
-		keep(&caller->got, span_first(caller->raw, count));
+		caller_keep(&caller->got, span_first(caller->raw, count));
 		err = pop_server_octets_sent(&caller->server, count);
 		caller->raw = span_after(caller->raw, count);
 	} else {
-		char *copy = exact_copy(span_first(caller->raw, count));
+		char *copy = caller_copy(span_first(caller->raw, count));
 		struct span raw = span_of(copy, count);
 		size_t before = out->len;
 		err = pop_server_octets(&caller->server, &raw, out);
 		if (raw.len == count && out->len == before) {
 			if (out->cap - out->len >= 2)
 				caller->fault = "there is room, yet the machine takes no octets";
-			keep(&caller->got, span_of(out->ptr, out->len));
+			caller_keep(&caller->got, span_of(out->ptr, out->len));
 			out->len = 0;
 		}
 		caller->raw = span_after(caller->raw, count - raw.len);
@@ -189,7 +187,7 @@ static void answer_sasl(struct caller *caller, struct pop_output *out)
 		caller->asked_user.len = 0;
 		caller->login_name_known = false;
 		caller->asked_secret.len = 0;
-		keep(&caller->asked_secret, mechanism);
+		caller_keep(&caller->asked_secret, mechanism);
 	}
 	bool plain = span_equal(buf_span(&caller->asked_secret), SPAN("PLAIN"));
 	if (first && !ask->has_initial) {
@@ -201,7 +199,7 @@ static void answer_sasl(struct caller *caller, struct pop_output *out)
 	} else if (first) {
 		pop_server_not_logged_in(&caller->server, ERR_SYNTAX); /* LOGIN is server-first */
 	} else if (!caller->login_name_known) {
-		keep(&caller->asked_user, ask->secret);
+		caller_keep(&caller->asked_user, ask->secret);
 		caller->login_name_known = true;
 		if (pop_server_challenge(&caller->server, SPAN("Password:"), out) != ERR_NONE)
 			caller->fault = "a challenge does not fit";
@@ -231,11 +229,11 @@ static void answer_commit(struct caller *caller)
 
 /* --- the pump --- */
 
-static void take_output(struct caller *caller, struct pop_output *out)
+void caller_take_output(struct caller *caller, struct pop_output *out)
 {
 	if (out->len > out->cap)
 		caller->fault = "more octets than there is room";
-	keep(&caller->got, span_of(out->ptr, out->len));
+	caller_keep(&caller->got, span_of(out->ptr, out->len));
 	out->len = 0;
 }
 
@@ -246,13 +244,13 @@ static bool fulfil(struct caller *caller, enum pop_want want, struct pop_output 
 	case POP_WANT_ROOM:
 		if (!out->len)
 			caller->fault = "the machine wants room it has";
-		take_output(caller, out);
+		caller_take_output(caller, out);
 		return true;
 	case POP_WANT_LOGIN:
 		answer_login(caller);
 		return true;
 	case POP_WANT_SASL:
-		take_output(caller, out); /* room for a challenge */
+		caller_take_output(caller, out); /* room for a challenge */
 		answer_sasl(caller, out);
 		return true;
 	case POP_WANT_CANCEL:
@@ -282,31 +280,38 @@ static bool waits_for_answer(enum pop_want want)
 	       want == POP_WANT_OCTETS || want == POP_WANT_COMMIT;
 }
 
+static bool pop_caller_step(struct caller *caller, struct pop_input *in, struct pop_output *out)
+{
+	caller->want = pop_server_step(&caller->server, in, out, caller->now_ms);
+	if (waits_for_answer(caller->want) && caller_coin(caller) && /* it repeats itself until answered */
+	    pop_server_step(&caller->server, in, out, caller->now_ms) != caller->want)
+		caller->fault = "the machine changes its mind before it is answered";
+	return !caller->fault && fulfil(caller, caller->want, out);
+}
+
 /* Runs the machine on what it left over and `fresh`, until it waits for the client. */
 static void run(struct caller *caller, struct span fresh)
 {
-	keep(&caller->in, fresh);
-	char *memory = exact_copy(buf_span(&caller->in));
+	caller_keep(&caller->in, fresh);
+	char *memory = caller_copy(buf_span(&caller->in));
 	struct pop_input in = {memory, caller->in.len};
-	size_t cap = POP_REPLY_MAX;
+	size_t cap = caller->script->lmtp ? POP_REPLY_MAX + LMTP_DOMAIN_MAX : POP_REPLY_MAX;
 	if (caller->way.split == SPLIT_NONE)
 		cap = 65536;
-	else if (coin(caller))
-		cap += piece(caller, 8192);
-	struct pop_output out = {exact_copy(span_of(NULL, 0)), 0, cap};
+	else if (caller_coin(caller))
+		cap += caller_piece(caller, 8192);
+	struct pop_output out = {caller_copy(span_of(NULL, 0)), 0, cap};
 	free(out.ptr);
 	out.ptr = malloc(cap);
 	if (!out.ptr)
 		abort();
-	do {
-		caller->want = pop_server_step(&caller->server, &in, &out, caller->now_ms);
-		if (waits_for_answer(caller->want) && coin(caller) && /* it repeats itself until answered */
-		    pop_server_step(&caller->server, &in, &out, caller->now_ms) != caller->want)
-			caller->fault = "the machine changes its mind before it is answered";
-	} while (!caller->fault && !caller->closed && fulfil(caller, caller->want, &out));
-	take_output(caller, &out);
+	bool (*step)(struct caller *, struct pop_input *, struct pop_output *) =
+	    caller->script->lmtp ? lmtp_caller_step : pop_caller_step;
+	while (!caller->fault && !caller->closed && step(caller, &in, &out))
+		continue;
+	caller_take_output(caller, &out);
 	caller->in.len = 0;
-	keep(&caller->in, span_of(in.ptr, in.len));
+	caller_keep(&caller->in, span_of(in.ptr, in.len));
 	free(memory);
 	free(out.ptr);
 }
@@ -314,7 +319,7 @@ static void run(struct caller *caller, struct span fresh)
 void caller_feed(struct caller *caller, struct span octets)
 {
 	while (octets.len && !caller->closed && !caller->fault) {
-		size_t count = piece(caller, octets.len);
+		size_t count = caller_piece(caller, octets.len);
 		run(caller, span_first(octets, count));
 		octets = span_after(octets, count);
 	}
@@ -331,6 +336,11 @@ bool caller_start_tls(struct caller *caller)
 
 void caller_event(struct caller *caller, const struct step *step)
 {
+	if (caller->script->lmtp) {
+		if (!lmtp_caller_event(caller, step))
+			caller->fault = "no event";
+		return;
+	}
 	switch (step->kind) {
 	case STEP_TIME:
 		caller->now_ms += step->number * 1000;
@@ -375,7 +385,7 @@ static void make_listing(struct caller *caller)
 		wire_form(buf_span(&script->messages[i].raw), false, &wire);
 		caller->octets[i] = wire.len;
 		buf_finish(&wire);
-		keep(&caller->uids, buf_span(&script->messages[i].uid));
+		caller_keep(&caller->uids, buf_span(&script->messages[i].uid));
 		caller->uid_at[i + 1] = (uint32_t)caller->uids.len;
 	}
 }
@@ -394,12 +404,17 @@ void caller_init(struct caller *caller, const struct script *script, const struc
 	buf_init(&caller->asked_user, POP_AUTH_LINE_MAX);
 	buf_init(&caller->asked_secret, POP_AUTH_LINE_MAX);
 	make_listing(caller);
-	pop_server_init(&caller->server, &caller->conf, tls, !tls && !script->no_stls, !script->no_clear, 0);
+	if (script->lmtp)
+		lmtp_caller_init(caller);
+	else
+		pop_server_init(&caller->server, &caller->conf, tls, !tls && !script->no_stls,
+		                !script->no_clear, 0);
 	run(caller, SPAN(""));
 }
 
 void caller_finish(struct caller *caller)
 {
+	lmtp_caller_finish(caller);
 	buf_finish(&caller->in);
 	buf_finish(&caller->got);
 	buf_finish(&caller->asked_user);

@@ -6,6 +6,7 @@
 #ifndef SCRIPT_CALLER_H
 #define SCRIPT_CALLER_H
 
+#include "lmtp/server.h"
 #include "pop/server.h"
 #include "script/script.h"
 
@@ -44,6 +45,16 @@ struct caller {
 	uint64_t commit_removed;
 	int *body_err;            /* for each message */
 	const struct step **body; /* for each message: another content, or NULL */
+
+	/* a caller of the LMTP machine */
+	struct lmtp_server_conf lmtp_conf;
+	struct lmtp_server lmtp;
+	struct buf accepted;  /* recipients of this transaction, one a line */
+	size_t judged;        /* octets of it that have their verdict */
+	struct buf stored;    /* the message */
+	struct buf delivered; /* as `accepted`: who got the last message */
+	enum lmtp_verdict data_verdict, write_verdict;
+	const struct step *one_verdict; /* of one recipient, when the message is there */
 };
 
 void caller_init(struct caller *caller, const struct script *script, const struct caller_way *way, bool tls);
@@ -55,6 +66,22 @@ void caller_feed(struct caller *caller, struct span octets);
 bool caller_start_tls(struct caller *caller);
 /* Time passes, or from now on something fails. */
 void caller_event(struct caller *caller, const struct step *step);
+
+/* --- between caller.c and caller_lmtp.c --- */
+
+/* A number from 1 to `max` by the way of this playing. */
+size_t caller_piece(struct caller *caller, size_t max);
+bool caller_coin(struct caller *caller);
+/* Memory of exactly this size, so that a sanitizer sees one octet too many. */
+char *caller_copy(struct span octets);
+void caller_keep(struct buf *to, struct span octets);
+void caller_take_output(struct caller *caller, struct pop_output *out);
+
+void lmtp_caller_init(struct caller *caller);
+void lmtp_caller_finish(struct caller *caller);
+/* One step of the machine and what it wants; false: it waits for the client. */
+bool lmtp_caller_step(struct caller *caller, struct pop_input *in, struct pop_output *out);
+bool lmtp_caller_event(struct caller *caller, const struct step *step);
 
 /* The wire form of a message, octet by octet as RFC 1939 says it, by other code than pop/dot. */
 void wire_form(struct span raw, bool stuffed, struct buf *to);

@@ -115,6 +115,18 @@ static void expect_deleted(struct play *play, struct span expected)
 			complain(play, "other messages were deleted than the transcript says", SPAN(""));
 }
 
+static void expect_delivered(struct play *play, struct span expected)
+{
+	if (!span_equal(buf_span(&play->caller.delivered), expected))
+		complain(play, "the message was delivered to others: ", buf_span(&play->caller.delivered));
+}
+
+static void expect_held(struct play *play, struct span expected)
+{
+	if (!span_equal(buf_span(&play->caller.stored), expected))
+		complain(play, "the message is stored as: ", buf_span(&play->caller.stored));
+}
+
 static void take_step(struct play *play)
 {
 	const struct step *step = play->step;
@@ -146,6 +158,12 @@ static void take_step(struct play *play)
 		break;
 	case STEP_DELETED:
 		expect_deleted(play, buf_span(&step->text));
+		break;
+	case STEP_DELIVERED:
+		expect_delivered(play, buf_span(&step->text));
+		break;
+	case STEP_HOLDS:
+		expect_held(play, buf_span(&step->text));
 		break;
 	case STEP_LEAVES:
 		expect_no_more(play);
@@ -269,7 +287,7 @@ static int play_path(const char *path, const char *seeds)
 	for (struct dirent *entry; (entry = readdir(dir));) {
 		const char *end = strrchr(entry->d_name, '.');
 		char inner[4096];
-		if (!end || strcmp(end, ".pop") != 0)
+		if (!end || (strcmp(end, ".pop") != 0 && strcmp(end, ".lmtp") != 0))
 			continue;
 		(void)snprintf(inner, sizeof inner, "%s/%s", path, entry->d_name);
 		failed |= play_file(inner, seeds);

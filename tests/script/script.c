@@ -162,6 +162,34 @@ static void set_mechanisms(struct reader *reader, struct span text)
 	add(reader, &reader->script->mechanisms, SPAN("\0")); /* the machine takes a C string */
 }
 
+/* By its name for the log, with - for spaces. */
+static int verdict_named(struct reader *reader, struct span name)
+{
+	char text[32];
+	if (span_equal(name, SPAN("ok")))
+		return LMTP_GOOD;
+	for (int verdict = 0; span_to_text(name, text, sizeof text) && verdict < LMTP_VERDICTS; verdict++) {
+		const char *known = lmtp_verdict_text((enum lmtp_verdict)verdict);
+		size_t i = 0;
+		while (known[i] && text[i] == (known[i] == ' ' ? '-' : known[i]))
+			i++;
+		if (!known[i] && !text[i])
+			return verdict;
+	}
+	fail(reader, "unknown verdict");
+}
+
+static void add_recipient(struct reader *reader, struct span text)
+{
+	struct script *script = reader->script;
+	if (script->recipient_count == SCRIPT_RECIPIENTS_MAX)
+		fail(reader, "too many recipients");
+	struct recipient *recipient = &script->recipients[script->recipient_count++];
+	buf_init(&recipient->address, 512);
+	unescape(reader, span_cut(&text, ' '), &recipient->address);
+	recipient->verdict = text.len ? verdict_named(reader, text) : LMTP_GOOD;
+}
+
 static void read_directive(struct reader *reader, struct span text)
 {
 	struct script *script = reader->script;
@@ -195,6 +223,12 @@ static void read_directive(struct reader *reader, struct span text)
 		script->login_timeout_s = number(reader, text);
 	else if (span_equal(word, SPAN("autologout")))
 		script->autologout_s = number(reader, text);
+	else if (span_equal(word, SPAN("recipient")))
+		add_recipient(reader, text);
+	else if (span_equal(word, SPAN("message-max")))
+		script->message_max = number(reader, text);
+	else if (span_equal(word, SPAN("defer")))
+		script->defer = true;
 	else if (!span_equal(word, SPAN("machine")))
 		fail(reader, "unknown directive");
 }
@@ -230,6 +264,15 @@ static void read_deleted(struct reader *reader, struct span text)
 	}
 }
 
+static void read_delivered(struct reader *reader, struct span text)
+{
+	struct step *step = add_step(reader, STEP_DELIVERED);
+	while (text.len) {
+		unescape(reader, span_cut(&text, ' '), &step->text);
+		add(reader, &step->text, SPAN("\n"));
+	}
+}
+
 /* What happens beside the conversation. */
 static void read_event(struct reader *reader, struct span text)
 {
@@ -244,6 +287,10 @@ static void read_event(struct reader *reader, struct span text)
 		(void)add_step(reader, STEP_LEAVES);
 	else if (span_equal(word, SPAN("deleted")))
 		read_deleted(reader, text);
+	else if (span_equal(word, SPAN("delivered")))
+		read_delivered(reader, text);
+	else if (span_equal(word, SPAN("holds")))
+		add_text_step(reader, STEP_HOLDS, text, SPAN(""));
 	else
 		fail(reader, "unknown event");
 }
@@ -292,6 +339,16 @@ static void read_fault(struct reader *reader, struct span text)
 		step = add_step(reader, STEP_ALTER);
 		step->number = message_number(reader, first);
 		unescape(reader, text, &step->text);
+	} else if (span_equal(word, SPAN("data"))) {
+		step = add_step(reader, STEP_FAIL_DATA);
+		step->err = verdict_named(reader, first);
+	} else if (span_equal(word, SPAN("write"))) {
+		step = add_step(reader, STEP_FAIL_WRITE);
+		step->err = verdict_named(reader, first);
+	} else if (span_equal(word, SPAN("delivery"))) {
+		step = add_step(reader, STEP_FAIL_ONE);
+		unescape(reader, first, &step->text);
+		step->err = verdict_named(reader, text);
 	} else {
 		fail(reader, "unknown fault");
 	}
@@ -346,9 +403,12 @@ static struct script *script_new(const char *path)
 		abort();
 	const char *slash = strrchr(path, '/');
 	script->name = slash ? slash + 1 : path;
+	const char *dot = strrchr(script->name, '.');
+	script->lmtp = dot && strcmp(dot, ".lmtp") == 0;
 	script->messages = calloc(SCRIPT_MESSAGES_MAX, sizeof *script->messages);
 	script->steps = calloc(SCRIPT_STEPS_MAX, sizeof *script->steps);
-	if (!script->messages || !script->steps)
+	script->recipients = calloc(SCRIPT_RECIPIENTS_MAX, sizeof *script->recipients);
+	if (!script->messages || !script->steps || !script->recipients)
 		abort();
 	buf_init(&script->user, 1024);
 	buf_init(&script->pass, 1024);
@@ -356,7 +416,7 @@ static struct script *script_new(const char *path)
 	(void)buf_addf(&script->user, "alice");
 	(void)buf_addf(&script->pass, "sesame");
 	(void)buf_addf(&script->mechanisms, "PLAIN LOGIN");
-	script->over = OVER_PLAIN | OVER_STLS | OVER_TLS;
+	script->over = script->lmtp ? OVER_PLAIN : OVER_PLAIN | OVER_STLS | OVER_TLS;
 	script->bad_commands = 10;
 	script->login_timeout_s = 60;
 	script->autologout_s = 600;
@@ -394,6 +454,9 @@ void script_free(struct script *script)
 	}
 	for (uint32_t i = 0; i < script->step_count; i++)
 		buf_finish(&script->steps[i].text);
+	for (uint32_t i = 0; i < script->recipient_count; i++)
+		buf_finish(&script->recipients[i].address);
+	free(script->recipients);
 	buf_finish(&script->user);
 	buf_finish(&script->pass);
 	buf_finish(&script->mechanisms);

@@ -4,6 +4,7 @@
 #define SCRIPT_SCRIPT_H
 
 #include "base/buf.h"
+#include "lmtp/server.h"
 
 #include <stdint.h>
 
@@ -22,6 +23,12 @@ enum step_kind {
 	STEP_FAIL_BODY,   /* opening message `number` */
 	STEP_FAIL_COMMIT, /* `number` messages are removed all the same */
 	STEP_ALTER,       /* the file of message `number` is now of another length */
+	/* LMTP */
+	STEP_FAIL_DATA,  /* from now on there is no place for a message; `err` is an enum lmtp_verdict here */
+	STEP_FAIL_WRITE, /* octets of a message cannot be stored */
+	STEP_FAIL_ONE,   /* delivering to `text` */
+	STEP_DELIVERED,  /* the last message was delivered to these addresses, one a line, and no others */
+	STEP_HOLDS,      /* and its file holds this */
 };
 
 struct step {
@@ -37,12 +44,28 @@ struct message {
 	struct buf uid;
 };
 
-enum { SCRIPT_STEPS_MAX = 8000, SCRIPT_MESSAGES_MAX = 2000, SCRIPT_TEXT_MAX = 32 << 20 };
+enum {
+	SCRIPT_STEPS_MAX = 8000,
+	SCRIPT_MESSAGES_MAX = 2000,
+	SCRIPT_RECIPIENTS_MAX = 10,
+	SCRIPT_TEXT_MAX = 32 << 20
+};
 
 enum script_over { OVER_PLAIN = 1, OVER_STLS = 2, OVER_TLS = 4 };
 
+/* Whom an LMTP server knows. */
+struct recipient {
+	struct buf address;
+	int verdict; /* enum lmtp_verdict */
+};
+
 struct script {
 	const char *name; /* of the file */
+	bool lmtp;        /* its name ends so */
+	struct recipient *recipients;
+	uint32_t recipient_count;
+	bool defer;
+	uint64_t message_max;
 	struct buf user, pass, mechanisms;
 	struct message *messages;
 	struct step *steps;

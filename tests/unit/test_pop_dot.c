@@ -204,6 +204,44 @@ static void test_false_ends(void **state)
 	}
 }
 
+/* For files, CRLF comes out as LF and nothing else is changed; the octets counted are those of the wire. */
+static void test_line_ends_of_files(void **state)
+{
+	static const struct {
+		struct span wire, content;
+		uint64_t octets;
+	} rows[] = {
+	    {TEXT(".\r\n"),              TEXT(""),          0},
+	    {TEXT("\r\n.\r\n"),          TEXT("\n"),        2},
+	    {TEXT("a\r\n..b\r\n.\r\n"),  TEXT("a\n.b\n"),   7},
+	    {TEXT("a\n.\n\r\n.\r\n"),    TEXT("a\n.\n\n"),  6},
+	    {TEXT("a\n.\r\nb\r\n.\r\n"), TEXT("a\n.\nb\n"), 8},
+	    {TEXT("a\rb\r\r\n.\r\n"),    TEXT("a\rb\r\n"),  6},
+	    {TEXT("\r\r\ra\r\n.\r\n"),   TEXT("\r\r\ra\n"), 6},
+	    {TEXT(".\r.\r\n.\r\n"),      TEXT("\r.\n"),     4},
+	    {TEXT(".\r\r\n.\r\n"),       TEXT("\r\n"),      3},
+	    {TEXT(".\r\r.\r\n.\r\n"),    TEXT("\r\r.\n"),   5},
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		for (size_t piece = 1; piece <= rows[i].wire.len; piece++) {
+			char got[64];
+			struct pop_undot undot = {.to_lf = true};
+			size_t len = 0;
+			for (size_t at = 0; at < rows[i].wire.len; at += piece) {
+				size_t left = rows[i].wire.len - at;
+				struct span part =
+				    span_of(rows[i].wire.ptr + at, left < piece ? left : piece);
+				len += pop_undot_decode(&undot, &part, got + len);
+				assert_int_equal(part.len, 0);
+			}
+			assert_true(undot.ended);
+			assert_true(span_equal(span_of(got, len), rows[i].content));
+			assert_int_equal(undot.octets, rows[i].octets);
+		}
+	}
+}
+
 static void test_lines(void **state)
 {
 	static const struct {
@@ -239,6 +277,7 @@ int main(void)
 	    cmocka_unit_test(test_encode_without_room),
 	    cmocka_unit_test(test_round_trip),
 	    cmocka_unit_test(test_false_ends),
+	    cmocka_unit_test(test_line_ends_of_files),
 	    cmocka_unit_test(test_lines),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
