@@ -7,7 +7,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const struct drop_kind *const kinds[] = {&maildir_kind};
@@ -90,17 +92,56 @@ uint32_t drop_count(const struct drop *drop)
 	return drop->index.head.count;
 }
 
-uint64_t drop_listing_size(const struct drop *drop)
+uint64_t drop_octets(const struct drop *drop)
 {
-	return index_listing_size(&drop->index);
+	return drop->index.head.octets;
 }
 
-int drop_listing(struct drop *drop, char *to)
+static int read_listing(const struct index *index, bool nowait, struct drop_listing *ret)
 {
-	int err = index_listing(&drop->index, to);
-	if (err == ERR_CORRUPT)
-		drop->kind->discard(drop);
-	return err;
+	uint32_t count = index->head.count;
+	char *memory = malloc(index_listing_size(index));
+	if (!memory)
+		return ERR_NOMEM;
+	int err = index_listing(index, nowait, memory);
+	if (err) {
+		free(memory);
+		return err;
+	}
+	const uint32_t *uid_at = (const uint32_t *)(const void *)(memory + count * sizeof(uint64_t));
+	*ret = (struct drop_listing){(const uint64_t *)(const void *)memory, uid_at,
+	                             (const char *)(uid_at + count + 1), memory};
+	return ERR_NONE;
+}
+
+int drop_listing(struct drop *drop, unsigned flags, struct drop_report *report, struct drop_listing *ret,
+                 struct error *error)
+{
+	bool nowait = flags & DROP_NOWAIT;
+	int err = read_listing(&drop->index, nowait, ret);
+	if (err != ERR_CORRUPT)
+		return err;
+	if (nowait)
+		return ERR_AGAIN;
+	drop->kind->discard(drop);
+	if (drop->kind->reindex)
+		err = drop->kind->reindex(drop, report, error);
+	return err ? err : read_listing(&drop->index, false, ret);
+}
+
+void drop_listing_end(struct drop_listing *listing)
+{
+	free(listing->memory);
+}
+
+int drop_identify(const struct drop *drop, struct drop_identity *ret)
+{
+	struct stat what;
+	if (fstat(drop->folder, &what) != 0)
+		return ERR_IO;
+	const struct index_head *head = &drop->index.head;
+	*ret = (struct drop_identity){what.st_dev, what.st_ino, head->stamp, head->listing_sum};
+	return ERR_NONE;
 }
 
 int drop_body(struct drop *drop, uint32_t number, unsigned flags, struct drop_body *ret)

@@ -21,14 +21,13 @@
 struct drop; /* an open, locked maildrop */
 
 enum drop_flag {
-	DROP_NOWAIT = 1, /* ERR_AGAIN instead of waiting for the disk, or of opening a very long listing */
+	DROP_NOWAIT = 1, /* ERR_AGAIN instead of waiting for the disk */
 };
 
 /* The limits of a maildrop. */
 enum {
 	DROP_UID_MAX = 70,            /* octets of a unique-id, RFC 1939 section 7 */
 	DROP_MESSAGES_MAX = 16000000, /* messages in one maildrop; more are not shown, and logged */
-	DROP_LISTING_SHORT = 1 << 20, /* octets of the longest listing that DROP_NOWAIT opens */
 };
 
 /* What happened at open, for the log. */
@@ -74,10 +73,33 @@ int drop_open(const struct drop_root *root, const char *location, unsigned flags
 /* Messages in the snapshot. */
 uint32_t drop_count(const struct drop *drop);
 
-/* Octets of the listing: uint64_t wire octets[count], uint32_t uid_at[count + 1], unique-ids. */
-uint64_t drop_listing_size(const struct drop *drop);
-/* Copies the listing to `to`. ERR_CORRUPT: somebody altered the index meanwhile; opening anew helps. */
-int drop_listing(struct drop *drop, char *to);
+/* Wire octets of all messages together. */
+uint64_t drop_octets(const struct drop *drop);
+
+/* Wire octets and unique-ids of all messages; unique-id n is uids[uid_at[n - 1]] up to uids[uid_at[n]], 1 to
+ * DROP_UID_MAX octets of 0x21-0x7e. */
+struct drop_listing {
+	const uint64_t *octets;
+	const uint32_t *uid_at; /* count + 1 */
+	const char *uids;
+	char *memory; /* what the others point into */
+};
+
+/* Reads the listing; drop_listing_end() when it is no longer needed. An index that turns out not to hold is
+ * made anew, as *report says then: with another drop_count() or drop_octets() perhaps, if the maildrop has
+ * changed since it was opened. DROP_NOWAIT, ERR_AGAIN: it does not hold, or has to be read from the disk. */
+int drop_listing(struct drop *drop, unsigned flags, struct drop_report *report, struct drop_listing *ret,
+                 struct error *error);
+void drop_listing_end(struct drop_listing *listing);
+
+/* Listings with the same identity are the same. Another maildrop's, or an older or newer one, has another. */
+struct drop_identity {
+	uint64_t device, inode; /* of the maildrop */
+	uint64_t stamp, sum;
+};
+
+/* ERR_IO. */
+int drop_identify(const struct drop *drop, struct drop_identity *ret);
 
 /* Opens message `number` (1 to count). ERR_NOTFOUND: gone; ERR_CHANGED: another file is in its place;
  * ERR_NOTREGULAR, ERR_DENIED, ERR_IO, ERR_AGAIN; ERR_CORRUPT: somebody altered the index. The maildrop

@@ -15,7 +15,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 /* Not on the stack, which would be zeroed at each call. A multiple of SUM_BLOCK. */
@@ -29,7 +28,7 @@ uint64_t index_listing_size(const struct index *index)
 
 static int check_head(const struct index_head *head)
 {
-	if (memcmp(head->magic, LAYOUT_MAGIC, sizeof head->magic) != 0 || head->unused != 0 ||
+	if (memcmp(head->magic, LAYOUT_MAGIC, sizeof head->magic) != 0 || head->octets > INT64_MAX ||
 	    head->sum != layout_head_sum(head))
 		return ERR_CORRUPT;
 	if (head->count > DROP_MESSAGES_MAX || head->uid_octets < head->count ||
@@ -39,61 +38,14 @@ static int check_head(const struct index_head *head)
 	return ERR_NONE;
 }
 
-/* Reads the listing piece by piece and compares its sum. `have` octets behind the head are in
- * the scratch buffer already. */
-static int check_listing(const struct index *index, bool nowait, size_t have)
-{
-	uint64_t size = index_listing_size(index), at = 0;
-	struct sum sum;
-	sum_begin(&sum, index->head.stamp);
-	const char *piece = scratch + sizeof index->head;
-	while (at < size) {
-		size_t len = have - have % SUM_BLOCK;
-		if (size - at <= have)
-			len = (size_t)(size - at);
-		if (len == 0) {
-			len = size - at < SCRATCH ? (size_t)(size - at) : SCRATCH;
-			int err = file_read(index->fd, nowait, scratch, len, sizeof index->head + at);
-			if (err)
-				return err;
-			piece = scratch;
-		}
-		sum_add(&sum, span_of(piece, len));
-		at += len;
-		have = 0;
-	}
-	return sum_end(&sum) == index->head.listing_sum ? ERR_NONE : ERR_CORRUPT;
-}
-
-/* One read brings the head and, of most maildrops, the whole listing. */
-static int read_first(int fd, bool nowait, size_t *ret_len)
-{
-	for (;;) {
-		struct iovec iov = {scratch, SCRATCH};
-		ssize_t got = preadv2(fd, &iov, 1, 0, nowait ? RWF_NOWAIT : 0);
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			return nowait && (errno == EAGAIN || errno == EOPNOTSUPP) ? ERR_AGAIN : ERR_CORRUPT;
-		*ret_len = (size_t)got;
-		return (size_t)got < sizeof(struct index_head) ? ERR_CORRUPT : ERR_NONE;
-	}
-}
-
 int index_open_fd(int fd, bool memory, bool nowait, struct index *ret)
 {
 	struct index index = {.fd = fd, .memory = memory};
-	size_t len;
-	nowait = nowait && !memory;
-	int err = read_first(fd, nowait, &len);
-	if (err)
-		return err;
-	memcpy(&index.head, scratch, sizeof index.head);
-	err = check_head(&index.head);
-	if (err == ERR_NONE && nowait && index_listing_size(&index) > DROP_LISTING_SHORT)
-		err = ERR_AGAIN;
+	int err = file_read(fd, nowait && !memory, &index.head, sizeof index.head, 0);
+	if (err && err != ERR_AGAIN)
+		return ERR_CORRUPT;
 	if (err == ERR_NONE)
-		err = check_listing(&index, nowait, len - sizeof index.head);
+		err = check_head(&index.head);
 	if (err == ERR_NONE)
 		*ret = index;
 	return err;
@@ -121,30 +73,35 @@ void index_close(struct index *index)
 	index->fd = -1;
 }
 
-/* The listing's own rule: where unique-ids lie, and what they are made of. */
-static int check_uids(const struct index_head *head, const char *listing)
+/* The listing's own rule: where unique-ids lie, what they are made of, and what the sizes add up to. */
+static int check_listing(const struct index_head *head, const char *listing)
 {
 	const char *uid_at = listing + (size_t)head->count * sizeof(uint64_t);
 	const char *uids = uid_at + ((size_t)head->count + 1) * sizeof(uint32_t);
 	uint32_t begin, end = 0;
+	uint64_t octets = 0;
 	memcpy(&begin, uid_at, sizeof begin);
 	if (begin != 0)
 		return ERR_CORRUPT;
 	for (uint32_t i = 0; i < head->count; i++, begin = end) {
+		uint64_t wire;
+		memcpy(&wire, listing + i * sizeof wire, sizeof wire);
+		octets = layout_add_octets(octets, wire);
 		memcpy(&end, uid_at + ((size_t)i + 1) * sizeof end, sizeof end);
 		if (end <= begin || end - begin > DROP_UID_MAX)
 			return ERR_CORRUPT;
 	}
-	return end == head->uid_octets && name_is_legal(span_of(uids, end)) ? ERR_NONE : ERR_CORRUPT;
+	bool holds = octets == head->octets && end == head->uid_octets && name_is_legal(span_of(uids, end));
+	return holds ? ERR_NONE : ERR_CORRUPT;
 }
 
-int index_listing(const struct index *index, char *to)
+int index_listing(const struct index *index, bool nowait, char *to)
 {
 	uint64_t size = index_listing_size(index);
-	int err = file_read(index->fd, false, to, size, sizeof index->head);
+	int err = file_read(index->fd, nowait && !index->memory, to, size, sizeof index->head);
 	if (err == ERR_NONE && sum_of(index->head.stamp, span_of(to, size)) != index->head.listing_sum)
 		err = ERR_CORRUPT;
-	return err ? err : check_uids(&index->head, to);
+	return err ? err : check_listing(&index->head, to);
 }
 
 enum {
@@ -287,7 +244,7 @@ int index_load(const struct index *index, struct catalog *ret)
 	const struct index_head *head = &index->head;
 	uint64_t size = index_listing_size(index);
 	char *listing = malloc(size);
-	int err = listing ? index_listing(index, listing) : ERR_NOMEM;
+	int err = listing ? index_listing(index, false, listing) : ERR_NOMEM;
 	if (err == ERR_NONE)
 		err = buf_reserve(&ret->names, head->names_octets);
 	if (err == ERR_NONE)

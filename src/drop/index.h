@@ -8,10 +8,9 @@
  * octets[count], uint32_t uid_at[count + 1], unique-ids), filled up with zeros to 8; struct
  * index_row[count]; the file names, one behind the other, without NULs.
  *
- * Two kinds of sums: head and listing are summed whole and checked at open. Each row is summed with its
- * name, its number and the file's stamp and checked when it is read, so that opening costs the listing only,
- * and a row that somebody overwrites during a session is noticed, even by one of another
- * index of the same maildrop.
+ * Sums: head and listing are summed whole, each row with its name, its number and the file's stamp. Each is
+ * checked when it is read, so that opening costs the head only, and what somebody overwrites during a session
+ * is noticed, even by parts of another index of the same maildrop.
  */
 #ifndef DROP_INDEX_H
 #define DROP_INDEX_H
@@ -40,7 +39,7 @@ struct index_head {
 	uint64_t written_ns; /* CLOCK_REALTIME */
 	struct index_seen seen[INDEX_FOLDERS];
 	uint64_t listing_sum;
-	uint64_t unused; /* zero */
+	uint64_t octets; /* on the wire, of all messages: at most INT64_MAX, whatever they add up to */
 	uint64_t sum;    /* of the head up to here */
 };
 
@@ -69,8 +68,8 @@ struct index {
 	struct index_head head;
 };
 
-/* Opens the index file of the maildrop `folder`. ERR_NOTFOUND; ERR_CORRUPT, ERR_IO: it is of no use;
- * ERR_FULL, ERR_NOMEM: our own limits; ERR_AGAIN (`nowait` only). */
+/* Opens the index file of the maildrop `folder` and checks its head. ERR_NOTFOUND; ERR_CORRUPT, ERR_IO: it is
+ * of no use; ERR_FULL, ERR_NOMEM: our own limits; ERR_AGAIN (`nowait` only). */
 int index_open(int folder, bool nowait, struct index *ret);
 
 /* The same from a descriptor, which becomes the index's on success. */
@@ -80,8 +79,8 @@ void index_close(struct index *index);
 
 uint64_t index_listing_size(const struct index *index);
 
-/* Copies the listing to `to`, checked: ERR_CORRUPT, ERR_IO. */
-int index_listing(const struct index *index, char *to);
+/* Copies the listing to `to`, checked: ERR_CORRUPT, ERR_IO, ERR_AGAIN (`nowait` only). */
+int index_listing(const struct index *index, bool nowait, char *to);
 
 /* Reads and checks the row of message `number` (1 to count) and its file's path in the maildrop,
  * "new/..." or "cur/...", NUL-terminated. ERR_CORRUPT, ERR_IO, ERR_AGAIN. */

@@ -6,7 +6,7 @@
 #include "drop/index.h"
 #include "drop/sum.h"
 
-#define LAYOUT_MAGIC "RESTix1\n" /* another number: another layout */
+#define LAYOUT_MAGIC "RESTix2\n" /* another number: another layout */
 
 _Static_assert(sizeof(struct index_head) == 96 && sizeof(struct index_head) % SUM_BLOCK == 0,
                "the head has no holes, and sums begin behind it");
@@ -33,6 +33,12 @@ static inline uint64_t layout_names_at(const struct index_head *head)
 static inline uint64_t layout_head_sum(const struct index_head *head)
 {
 	return sum_of(0, span_of((const char *)head, offsetof(struct index_head, sum)));
+}
+
+/* The head's sum of octets: made-up sizes of sparse files may add up to more than there is. */
+static inline uint64_t layout_add_octets(uint64_t octets, uint64_t more)
+{
+	return more > INT64_MAX - octets ? INT64_MAX : octets + more;
 }
 
 static inline uint32_t layout_row_sum(const struct index_head *head, uint32_t number,

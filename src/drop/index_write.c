@@ -90,6 +90,7 @@ int index_write(int fd, bool memory, const struct catalog *catalog,
 	for (uint32_t i = 0; i < catalog->count; i++) {
 		index.head.uid_octets += catalog->messages[i].uid_len;
 		index.head.names_octets += catalog->messages[i].row.name_len;
+		index.head.octets = layout_add_octets(index.head.octets, catalog->messages[i].row.wire);
 	}
 	struct writer *writer = malloc(sizeof *writer);
 	if (!writer)

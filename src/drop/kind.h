@@ -14,6 +14,8 @@ struct drop_kind {
 	int (*body)(struct drop *drop, uint32_t number, unsigned flags, struct drop_body *ret);
 	int (*commit)(struct drop *drop, struct span bitmap, uint32_t *ret_removed, struct error *error);
 	void (*discard)(struct drop *drop); /* throws away an index that does not hold */
+	/* Makes drop->index anew from the messages; NULL: opening anew is the only way. */
+	int (*reindex)(struct drop *drop, struct drop_report *report, struct error *error);
 	void (*close)(struct drop *drop);
 	/* As in deliver.h. begin() gives the empty file to `incoming`; what it has given when it fails is
 	 * removed by drop_incoming_end(). deliver() may be given a message that another kind began. */

@@ -145,6 +145,16 @@ static int open_index(struct drop *drop, const char *path, bool nowait, struct d
 	return err;
 }
 
+static int reindex(struct drop *drop, struct drop_report *report, struct error *error)
+{
+	*report = (struct drop_report){0};
+	index_close(&drop->index);
+	int err = update_index(drop, report);
+	if (err)
+		error_set(error, "can not read the messages: %s", err_text(err));
+	return err;
+}
+
 static void close_drop(struct drop *drop)
 {
 	index_close(&drop->index);
@@ -269,5 +279,6 @@ const struct drop_kind maildir_kind = {
     .discard = discard_index,
     .begin = maildir_begin,
     .deliver = maildir_deliver,
+    .reindex = reindex,
     .close = close_drop,
 };

@@ -80,7 +80,7 @@ int blob_map(int fd, uint64_t size, const char **ret_map)
 		return ERR_NONE;
 	}
 	/* Private: kernels before 6.7 refuse a shared mapping of a file sealed against writing. */
-	const char *map = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
+	const char *map = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (map == MAP_FAILED)
 		return err_from_errno(errno);
 	*ret_map = map;

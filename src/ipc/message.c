@@ -25,7 +25,14 @@ enum {
 static bool opened_fits(const void *fixed, struct span tail, unsigned fd_count)
 {
 	const struct ipc_drop_opened *opened = fixed;
-	return fd_count ? tail.len == 0 : tail.len == opened->listing_octets;
+	return fd_count ? tail.len == 0 && opened->listing_octets > 0 : tail.len == opened->listing_octets;
+}
+
+static bool listed_fits(const void *fixed, struct span tail, unsigned fd_count)
+{
+	const struct ipc_drop_listed *listed = fixed;
+	(void)tail;
+	return (listed->err == ERR_NONE) == (fd_count == 1);
 }
 
 static bool body_fits(const void *fixed, struct span tail, unsigned fd_count)
@@ -51,6 +58,8 @@ static bool commit_fits(const void *fixed, struct span tail, unsigned fd_count)
 {
 	const struct ipc_drop_commit *commit = fixed;
 	uint64_t octets = ((uint64_t)commit->total + 7) / 8;
+	if (!commit->count)
+		return tail.len == 0 && fd_count == 0;
 	return commit->count <= commit->total && (fd_count ? tail.len == 0 : tail.len == octets);
 }
 
@@ -91,6 +100,8 @@ const struct ipc_row ipc_rows[IPC_TYPES] = {
     ROW(DROP_OPEN, W, K, FIXED(ipc_drop_open), .when = ABSENT),
     ROW(DROP_OPENED, K, W, FIXED(ipc_drop_opened), FDS(0, 1), .tail_max = IPC_TAIL_MAX, .fits = opened_fits),
     ROW(DROP_FAILED, K, W, FIXED(ipc_drop_failed)),
+    ROW(DROP_LISTING, W, K, .when = WAITING),
+    ROW(DROP_LISTED, K, W, FIXED(ipc_drop_listed), FDS(0, 1), .fits = listed_fits),
     ROW(DROP_BODY, W, K, FIXED(ipc_drop_body), .tail_max = IPC_BODIES_MAX * sizeof(uint32_t), .when = WAITING,
         .fits = body_fits),
     ROW(DROP_BODIES, K, W, FIXED(ipc_drop_bodies), FDS(0, IPC_BODIES_MAX),
@@ -129,6 +140,7 @@ static const struct field {
     FIELD(DROP_OPEN, ipc_drop_open, ticket.account, TEXT),
     FIELD(DROP_OPEN, ipc_drop_open, ticket.location, TEXT),
     FIELD(DROP_OPENED, ipc_drop_opened, reserved, ZERO),
+    FIELD(DROP_LISTED, ipc_drop_listed, reserved, ZERO),
 };
 /* clang-format on */
 

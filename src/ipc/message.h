@@ -44,11 +44,14 @@ enum ipc_type {
 	IPC_AUTH_FAIL,      /* ends the exchange */
 	/* worker and keeper */
 	IPC_DROP_OPEN,   /* a ticket: lock and list the maildrop */
-	IPC_DROP_OPENED, /* listing inline as tail, or as one sealed memory file */
+	IPC_DROP_OPENED, /* a short listing as tail, a long one that is at hand as sealed memory file, or none
+	                    yet */
 	IPC_DROP_FAILED, /* not opened, not locked */
-	IPC_DROP_BODY,   /* tail: uint32_t message numbers, 1 to IPC_BODIES_MAX of them */
-	IPC_DROP_BODIES, /* tail: struct ipc_body for each number asked, + a descriptor for each good one */
-	IPC_DROP_COMMIT, /* deletion bitmap inline as tail, or as one sealed memory file */
+	IPC_DROP_LISTING, /* the listing, when it did not come with DROP_OPENED; once */
+	IPC_DROP_LISTED,  /* + sealed memory file, or why not */
+	IPC_DROP_BODY,    /* tail: uint32_t message numbers, 1 to IPC_BODIES_MAX of them */
+	IPC_DROP_BODIES,  /* tail: struct ipc_body for each number asked, + a descriptor for each good one */
+	IPC_DROP_COMMIT,  /* deletion bitmap inline as tail, or as one sealed memory file */
 	IPC_DROP_COMMITTED, /* durable, or not; the maildrop is closed either way */
 	IPC_DROP_CLOSE, /* the session ended without update; no answer; may cross one, so always in turn */
 	IPC_TYPES
@@ -202,12 +205,19 @@ struct ipc_drop_open {
 	struct ticket ticket;
 };
 
-/* A listing is: uint64_t octets[count]; uint32_t uid_at[count + 1]; char uids[uid_at[count]].
- * octets are wire octets (RFC 1939 section 11), uid i is uids[uid_at[i]] up to uids[uid_at[i + 1]]. */
+/* A listing is a block as pop/listing.h has it. */
 struct ipc_drop_opened {
 	uint32_t count;
 	uint32_t reserved;
-	uint64_t listing_octets; /* length of the listing, inline or in the memory file */
+	uint64_t octets; /* of all messages, on the wire */
+	uint64_t
+	    listing_octets; /* length of the listing, as tail or in the memory file; 0: to be asked for */
+};
+
+struct ipc_drop_listed {
+	int32_t err; /* 0, then the descriptor is there */
+	uint32_t reserved;
+	uint64_t listing_octets; /* length of the memory file */
 };
 
 struct ipc_drop_failed {
@@ -243,7 +253,7 @@ struct ipc_drop_bodies {
 struct ipc_drop_commit {
 	uint32_t count; /* messages to delete: the bits set */
 	uint32_t total; /* messages in the snapshot: the bitmap has (total + 7) / 8 octets, bit n-1 is message
-	                 * n, bit 0 of octet 0 is message 1 */
+	                 * n, bit 0 of octet 0 is message 1; there is none when there is nothing to delete */
 };
 
 struct ipc_drop_committed {

@@ -51,25 +51,42 @@ static void reply_refused(struct pop_server *server, struct pop_output *out,
 	}
 }
 
-static void run_line(struct pop_server *server, struct span line, struct pop_output *out,
+/* The phase in which the caller brings what this command needs and the session has not had so far. */
+static uint8_t lacking(const struct pop_server *server, const struct pop_command *command)
+{
+	uint8_t args = command->row->args;
+	bool of_messages = args == POP_ARGS_MSG || args == POP_ARGS_MSG_OR_NONE || args == POP_ARGS_MSG_LINES;
+	if (!of_messages || !server->listing.count)
+		return PHASE_COMMAND;
+	if (!server->listing.octets)
+		return PHASE_LACKS_LISTING;
+	return command->row == &pop_verbs[POP_DELE] && !server->marks ? PHASE_LACKS_MARKS : PHASE_COMMAND;
+}
+
+/* False: the line has to be read again later. */
+static bool run_line(struct pop_server *server, struct span line, struct pop_output *out,
                      struct pop_input *in)
 {
 	struct pop_command command;
 	int err = pop_parse(line, &command);
 	if (err || !command.row->served) {
 		reply_refused(server, out, &command, err);
-		return;
+		return true;
 	}
 	if (!(command.row->states & server->state)) {
 		reply_bad(server, out,
 		          server->state == POP_AUTHORIZATION ? SPAN("-ERR log in first\r\n")
 		                                             : SPAN("-ERR not after login\r\n"));
-		return;
+		return true;
 	}
+	server->phase = lacking(server, &command);
+	if (server->phase != PHASE_COMMAND)
+		return false;
 	uint32_t bad = server->bad;
 	command_run(server, &command, out, in);
 	if (server->bad == bad && server->phase != PHASE_LOGIN && server->phase != PHASE_SASL)
 		server->bad = 0; /* a command that was understood; a login's verdict is still to come */
+	return true;
 }
 
 /* How long the line at the front of `in` may be. */
@@ -86,6 +103,7 @@ static enum pop_want take_line(struct pop_server *server, struct pop_input *in, 
                                uint64_t now_ms)
 {
 	struct span rest = span_of(in->ptr, in->len);
+	struct pop_input before = *in;
 	struct span line;
 	int err = ERR_AGAIN;
 	if (server->skipping)
@@ -105,8 +123,8 @@ static enum pop_want take_line(struct pop_server *server, struct pop_input *in, 
 		reply_bad(server, out, SPAN("-ERR line too long\r\n"));
 	} else if (response) {
 		command_response(server, line, out);
-	} else {
-		run_line(server, line, out, in);
+	} else if (!run_line(server, line, out, in)) {
+		*in = before;
 	}
 	return POP_WANT_ROOM; /* nothing to wait for: the loop decides */
 }
@@ -121,6 +139,8 @@ static enum pop_want wish(uint8_t phase)
 	    [PHASE_BODY] = POP_WANT_BODY,          [PHASE_OCTETS] = POP_WANT_OCTETS,
 	    [PHASE_END] = POP_WANT_ROOM,           [PHASE_LISTING] = POP_WANT_ROOM,
 	    [PHASE_COMMIT] = POP_WANT_COMMIT,      [PHASE_TLS] = POP_WANT_TLS,
+	    [PHASE_TEXT] = POP_WANT_TEXT,          [PHASE_LACKS_LISTING] = POP_WANT_LISTING,
+	    [PHASE_LACKS_MARKS] = POP_WANT_MARKS,  [PHASE_UNLISTED] = POP_WANT_ROOM,
 	    [PHASE_LOGIN_ANSWER] = POP_WANT_ROOM,  [PHASE_BODY_ANSWER] = POP_WANT_ROOM,
 	    [PHASE_COMMIT_ANSWER] = POP_WANT_ROOM, [PHASE_CLOSE] = POP_WANT_CLOSE,
 	};
@@ -152,8 +172,11 @@ static void go_on(struct pop_server *server, struct pop_output *out, uint64_t no
 		server->phase = PHASE_COMMAND;
 		break;
 	case PHASE_LISTING:
-		if (command_list(server, out))
-			server->phase = PHASE_COMMAND;
+		command_list(server, out);
+		break;
+	case PHASE_UNLISTED:
+		put(out, "-ERR [SYS/TEMP] maildrop cannot be listed now, log in again\r\n");
+		server->phase = PHASE_CLOSE;
 		break;
 	default:
 		break;
@@ -180,7 +203,7 @@ enum pop_want pop_server_step(struct pop_server *server, struct pop_input *in, s
 
 /* --- answers --- */
 
-void pop_server_logged_in(struct pop_server *server, const struct pop_listing *listing, unsigned char *marks)
+void pop_server_logged_in(struct pop_server *server, const struct pop_listing *listing)
 {
 	server->state = POP_TRANSACTION;
 	server->phase = PHASE_LOGIN_ANSWER;
@@ -188,11 +211,33 @@ void pop_server_logged_in(struct pop_server *server, const struct pop_listing *l
 	server->bad = 0;
 	server->ask = (struct pop_ask){0};
 	server->listing = *listing;
-	server->marks = marks;
+	server->marks = NULL;
 	server->marked = server->removed = 0;
-	server->octets = 0;
-	for (uint32_t i = 0; i < listing->count; i++)
-		server->octets += listing->octets[i];
+	server->octets = listing->total;
+}
+
+void pop_server_listed(struct pop_server *server, const struct pop_listing *listing)
+{
+	server->listing = *listing;
+	server->phase = PHASE_COMMAND;
+}
+
+void pop_server_not_listed(struct pop_server *server)
+{
+	server->phase = PHASE_UNLISTED;
+}
+
+void pop_server_marks(struct pop_server *server, unsigned char *marks)
+{
+	server->marks = marks;
+	server->phase = PHASE_COMMAND;
+}
+
+void pop_server_text_sent(struct pop_server *server, size_t count)
+{
+	server->ask.text = span_after(server->ask.text, count);
+	if (!server->ask.text.len)
+		server->phase = PHASE_LISTING;
 }
 
 void pop_server_not_logged_in(struct pop_server *server, int err)

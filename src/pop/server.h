@@ -13,6 +13,7 @@
 
 #include "base/err.h"
 #include "pop/dot.h"
+#include "pop/listing.h"
 #include "pop/parse.h"
 
 /* Octets the caller owns. Input is writable: responses are decoded, and secrets wiped, where they are. */
@@ -36,14 +37,6 @@ struct pop_server_conf {
 	uint32_t autologout_ms;    /* inactivity after login (RFC 1939 section 3: at least ten minutes) */
 };
 
-/* A maildrop's snapshot, in the caller's memory until the session ends. */
-struct pop_listing {
-	uint32_t count;
-	const uint64_t *octets; /* wire octets of message n at n-1 */
-	const uint32_t *uid_at; /* count + 1 offsets into uids: message n from n-1 up to n */
-	const char *uids;       /* RFC 1939 section 7: 1 to 70 octets of 0x21-0x7e each */
-};
-
 /* A message about to be sent. */
 struct pop_body {
 	uint64_t length; /* raw octets that will be given */
@@ -60,10 +53,13 @@ enum pop_want {
 	POP_WANT_CANCEL, /* the SASL exchange is off; nothing to answer: step on */
 	POP_WANT_BODY,   /* ask.number: answer with pop_server_body() or pop_server_no_body() */
 	POP_WANT_OCTETS, /* the body's next octets: pop_server_octets() or pop_server_octets_sent() */
-	POP_WANT_COMMIT, /* QUIT: delete what is marked, if anything, unlock: answer with
-	                    pop_server_committed() */
-	POP_WANT_TLS,    /* send the output, negotiate TLS, then pop_server_tls() */
-	POP_WANT_CLOSE,  /* send the output, close; no message is deleted */
+	POP_WANT_LISTING, /* a command needs the listing's block: pop_server_listed() or _not_listed() */
+	POP_WANT_MARKS,   /* the first DELE: pop_server_marks() */
+	POP_WANT_TEXT,    /* send some of ask.text, unchanged: pop_server_text_sent() */
+	POP_WANT_COMMIT,  /* QUIT: delete what is marked, if anything, unlock: answer with
+	                     pop_server_committed() */
+	POP_WANT_TLS,     /* send the output, negotiate TLS, then pop_server_tls() */
+	POP_WANT_CLOSE,   /* send the output, close; no message is deleted */
 };
 
 struct pop_ask {
@@ -73,9 +69,13 @@ struct pop_ask {
 	struct span secret; /* password, or decoded response; into the input: the caller wipes it */
 	bool has_initial;   /* POP_WANT_SASL, beginning: secret is an initial response */
 	uint32_t number;    /* POP_WANT_BODY */
+	struct span text;   /* POP_WANT_TEXT: of the listing */
 };
 
-enum { POP_USER_MAX = POP_COMMAND_MAX - 6 }; /* octets of a name in "USER name" and an LF */
+enum {
+	POP_USER_MAX = POP_COMMAND_MAX - 6, /* octets of a name in "USER name" and an LF */
+	POP_TEXT_MIN = 16384, /* octets of a listing from which on they are the caller's to send, uncopied */
+};
 
 struct pop_server {
 	const struct pop_server_conf *conf;
@@ -95,7 +95,7 @@ struct pop_server {
 		};
 		struct { /* after */
 			struct pop_listing listing;
-			unsigned char *marks; /* bit n-1: message n is marked as deleted */
+			unsigned char *marks; /* bit n-1: message n is marked as deleted; NULL: none is */
 			uint32_t marked;      /* how many */
 			uint32_t next;        /* LIST, UIDL: the next message to list */
 			uint64_t octets;      /* of all messages not marked */
@@ -122,13 +122,23 @@ enum pop_want pop_server_step(struct pop_server *server, struct pop_input *in, s
 
 /* --- answers --- */
 
-/* The login is good and the maildrop is locked; `marks` is zeroed memory of (count + 7) / 8 octets. */
-void pop_server_logged_in(struct pop_server *server, const struct pop_listing *listing, unsigned char *marks);
+/* The login is good and the maildrop is locked. The listing's count and total are known; its block, which
+ * stays where it is until the session ends, may be here or be asked for when a command needs it. */
+void pop_server_logged_in(struct pop_server *server, const struct pop_listing *listing);
 /* ERR_CREDENTIALS, ERR_BUSY (maildrop locked), ERR_SYNTAX and ERR_UNSUPPORTED (the SASL exchange),
  * ERR_CORRUPT, ERR_FULL; anything else is a temporary failure. */
 void pop_server_not_logged_in(struct pop_server *server, int err);
 /* `challenge` not encoded; written to `out` at once. ERR_FULL if its base64 and framing do not fit. */
 int pop_server_challenge(struct pop_server *server, struct span challenge, struct pop_output *out);
+
+/* The block of the maildrop whose count and total are known. */
+void pop_server_listed(struct pop_server *server, const struct pop_listing *listing);
+/* It cannot be had: the session says so and ends, without update. */
+void pop_server_not_listed(struct pop_server *server);
+/* Zeroed memory of (count + 7) / 8 octets, until the session ends. */
+void pop_server_marks(struct pop_server *server, unsigned char *marks);
+/* `count` octets from the front of ask.text are sent. */
+void pop_server_text_sent(struct pop_server *server, size_t count);
 
 void pop_server_body(struct pop_server *server, const struct pop_body *body);
 /* ERR_NOTFOUND, ERR_CHANGED, ERR_NOTREGULAR, ERR_DENIED; anything else is temporary. */

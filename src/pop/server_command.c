@@ -17,34 +17,47 @@ static void put_drop(struct pop_server *server, struct pop_output *out)
 	put(out, " octets)");
 }
 
-static void put_scan_listing(struct pop_server *server, uint32_t number, struct pop_output *out)
+/* The lines of the command being answered. */
+static const struct pop_lines *lines_of(const struct pop_server *server)
 {
-	put_number(out, number);
-	put(out, " ");
-	if (server->verb == POP_LIST) {
-		put_number(out, octets_of(server, number));
-	} else {
-		uint32_t at = server->listing.uid_at[number - 1];
-		put_span(out, span_of(server->listing.uids + at, server->listing.uid_at[number] - at));
-	}
-	put(out, "\r\n");
+	return server->verb == POP_LIST ? &server->listing.list : &server->listing.uidl;
 }
 
-bool command_list(struct pop_server *server, struct pop_output *out)
+/* The lines of the next messages that are not marked, up to one that is; empty: there are no more. */
+static struct span next_lines(struct pop_server *server)
 {
-	enum {
-		LISTING_MAX = 10 + 1 + 70 + 2
-	}; /* octets of the longest line: number, space, unique-id, CRLF */
-	for (; server->next <= server->listing.count; server->next++) {
-		if (out->cap - out->len < LISTING_MAX)
-			return false;
-		if (!is_marked(server, server->next))
-			put_scan_listing(server, server->next, out);
+	uint32_t count = server->listing.count;
+	while (server->next <= count && is_marked(server, server->next))
+		server->next++;
+	if (server->next > count)
+		return SPAN("");
+	uint32_t from = server->next, to = server->marks ? from : count;
+	while (to < count && !is_marked(server, to + 1))
+		to++;
+	server->next = to + 1;
+	return pop_listing_lines(lines_of(server), from, to);
+}
+
+void command_list(struct pop_server *server, struct pop_output *out)
+{
+	struct span *text = &server->ask.text;
+	while (out->cap - out->len >= sizeof ".\r\n") {
+		if (!text->len)
+			*text = next_lines(server);
+		if (text->len >= POP_TEXT_MIN) {
+			server->phase = PHASE_TEXT;
+			return;
+		}
+		if (!text->len) {
+			put(out, ".\r\n");
+			server->phase = PHASE_COMMAND;
+			return;
+		}
+		size_t room = out->cap - out->len;
+		size_t count = text->len < room ? text->len : room;
+		put_span(out, span_first(*text, count));
+		*text = span_after(*text, count);
 	}
-	if (out->cap - out->len < sizeof ".\r\n")
-		return false;
-	put(out, ".\r\n");
-	return true;
 }
 
 /* The message is there and not marked, or the reply says why not. */
@@ -73,12 +86,13 @@ static void run_list(struct pop_server *server, const struct pop_command *comman
 	server->verb = (uint8_t)(command->row - pop_verbs);
 	put(out, "+OK ");
 	if (!command->bare) {
-		put_scan_listing(server, command->number, out);
+		put_span(out, pop_listing_lines(lines_of(server), command->number, command->number));
 		return;
 	}
 	put_drop(server, out);
 	put(out, "\r\n");
 	server->next = 1;
+	server->ask.text = SPAN("");
 	server->phase = PHASE_LISTING;
 }
 

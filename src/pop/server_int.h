@@ -17,8 +17,12 @@ enum {
 	PHASE_CANCEL,
 	PHASE_BODY, /* an answer is owed by the caller */
 	PHASE_OCTETS,
-	PHASE_END,     /* of a body: its last line end and the dot */
-	PHASE_LISTING, /* LIST or UIDL */
+	PHASE_END,           /* of a body: its last line end and the dot */
+	PHASE_LISTING,       /* LIST or UIDL */
+	PHASE_TEXT,          /* lines the caller sends */
+	PHASE_LACKS_LISTING, /* an answer is owed by the caller; then the command is read again */
+	PHASE_LACKS_MARKS,   /* likewise */
+	PHASE_UNLISTED,      /* there is no listing: say so */
 	PHASE_COMMIT,
 	PHASE_TLS,
 	PHASE_LOGIN_ANSWER, /* the caller has answered: say so */
@@ -45,7 +49,7 @@ static inline uint64_t octets_of(const struct pop_server *server, uint32_t numbe
 }
 static inline bool is_marked(const struct pop_server *server, uint32_t number)
 {
-	return server->marks[(number - 1) / 8] >> ((number - 1) % 8) & 1;
+	return server->marks && server->marks[(number - 1) / 8] >> ((number - 1) % 8) & 1;
 }
 static inline uint32_t left(const struct pop_server *server)
 {
@@ -57,8 +61,8 @@ void command_run(struct pop_server *server, const struct pop_command *command, s
                  struct pop_input *in);
 /* One response line of a SASL exchange. */
 void command_response(struct pop_server *server, struct span line, struct pop_output *out);
-/* Scan or unique-id listings until done (true) or out of room. */
-bool command_list(struct pop_server *server, struct pop_output *out);
+/* Scan or unique-id listings, as far as there is room or until the caller is to send some. */
+void command_list(struct pop_server *server, struct pop_output *out);
 
 /* Puts the caller's answers into words. */
 void reply_login(struct pop_server *server, struct pop_output *out);

@@ -59,8 +59,11 @@ static int confine(struct keeper *keeper, struct error *error)
 static void limit_maildrops(struct keeper *keeper)
 {
 	struct rlimit limit;
-	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 ||
-	    keeper->setup.max_open <= limit.rlim_cur * 3 / 4 / KEEPER_FDS_PER_DROP)
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return;
+	keeper->listings.max =
+	    limit.rlim_cur / 16 < KEEPER_LISTINGS_MAX ? (unsigned)limit.rlim_cur / 16 : KEEPER_LISTINGS_MAX;
+	if (keeper->setup.max_open <= limit.rlim_cur * 3 / 4 / KEEPER_FDS_PER_DROP)
 		return;
 	uint32_t most = (uint32_t)(limit.rlim_cur * 3 / 4 / KEEPER_FDS_PER_DROP);
 	log_note(LOG_WARNING,
@@ -96,5 +99,6 @@ int main(void)
 	static struct keeper keeper = {.root.fd = -1};
 	int status = child_run(IPC_KEEPER, &ops, &keeper);
 	keeper_tickets_finish(&keeper.tickets);
+	keeper_listings_finish(&keeper.listings);
 	return status;
 }

@@ -7,10 +7,27 @@
 #define SERVER_KEEPER_H
 
 #include "drop/drop.h"
+#include "log/log.h"
 #include "server/child.h"
 #include "server/keeper_ticket.h"
 
-enum { KEEPER_FDS_PER_DROP = 2 }; /* its folder and its index */
+enum {
+	KEEPER_FDS_PER_DROP = 2,   /* its folder and its index */
+	KEEPER_LISTINGS_MAX = 256, /* listings of long maildrops kept for their next session */
+};
+#define KEEPER_LISTINGS_OCTETS (UINT64_C(512) << 20) /* of memory they may take together */
+
+struct keeper_listing {
+	struct drop_identity identity;
+	int fd; /* a sealed memory file */
+	uint64_t octets, used;
+};
+
+struct keeper_listings {
+	struct keeper_listing kept[KEEPER_LISTINGS_MAX];
+	unsigned count, max; /* as the limit on descriptors allows */
+	uint64_t octets, turn;
+};
 
 struct keeper {
 	struct child *child;
@@ -18,6 +35,7 @@ struct keeper {
 	struct drop_root root;
 	struct keeper_tickets tickets;
 	struct keeper_peer *peers;
+	struct keeper_listings listings;
 	uint32_t open;    /* maildrops open or about to be */
 	uint32_t commits; /* under way */
 	bool stopping;
@@ -31,6 +49,7 @@ struct keeper_session {
 	struct keeper *keeper;
 	struct drop *drop; /* NULL while it is opened */
 	bool working;      /* an answer is owed */
+	bool listed;       /* it has its listing, or has asked for it */
 };
 
 struct keeper_peer {
@@ -50,13 +69,45 @@ struct keeper_session *keeper_add(struct keeper_peer *peer, uint64_t id);
 /* Takes a session out of its peer's table; it is the caller's then. */
 void keeper_take(struct keeper_session *session);
 
-/* --- keeper_drop.c: what workers ask for; ERR_PEER and a literal in *why for what none would --- */
+/* One request in a disk thread. */
+struct keeper_job {
+	uv_work_t work;
+	struct keeper_session *session;
+	struct error error;
+};
+
+/* --- keeper_open.c: what workers ask for; ERR_PEER and a literal in *why for what none would --- */
 
 int keeper_open(struct keeper_peer *peer, const struct ipc_in *in, const char **why);
+int keeper_list(struct keeper_session *session, const char **why);
+
+/* --- keeper_listing.c --- */
+
+/* A descriptor of the caller's own for the listing of this identity; -1 for none. */
+int keeper_listing_find(struct keeper_listings *listings, const struct drop_identity *identity,
+                        uint64_t *ret_octets);
+/* Keeps a sealed memory file, by a descriptor of its own, and lets go of the oldest ones. */
+void keeper_listing_keep(struct keeper_listings *listings, const struct drop_identity *identity, int fd,
+                         uint64_t octets);
+void keeper_listings_finish(struct keeper_listings *listings);
+
+/* --- keeper_drop.c: likewise --- */
+
 int keeper_body(struct keeper_session *session, const struct ipc_in *in, const char **why);
 int keeper_commit(struct keeper_session *session, struct ipc_in *in, const char **why);
 /* Ends a session: at once, or when the disk has done what it is at. */
 void keeper_close(struct keeper_session *session);
+
+/* Has a thread do `work` on `data`, then the loop `after`; the session is `working` meanwhile. */
+int keeper_queue(struct keeper_job *job, void *data, uv_work_cb work, uv_after_work_cb after);
+/* Sends to the session's worker, which is there. */
+void keeper_send(const struct keeper_session *session, enum ipc_type type, const void *fixed,
+                 struct span tail, const int *fds, unsigned fd_count);
+/* Begins a log line about the session. */
+void keeper_log(struct log_line *line, enum log_level level, const char *event,
+                const struct keeper_session *session);
+/* Ends a session that is not working, and gives its maildrop back. */
+void keeper_end(struct keeper_session *session);
 
 /* --- keeper_peer.c --- */
 

@@ -22,6 +22,8 @@ static int take_request(struct link *link, struct ipc_in *in)
 	switch (in->type) {
 	case IPC_DROP_OPEN:
 		return keeper_open(peer, in, &link->why);
+	case IPC_DROP_LISTING:
+		return keeper_list(session, &link->why);
 	case IPC_DROP_BODY:
 		return keeper_body(session, in, &link->why);
 	case IPC_DROP_COMMIT:

@@ -33,7 +33,7 @@ enum {
 };
 
 /* Whose answer a session waits for. */
-enum worker_await { AWAIT_NOTHING, AWAIT_AUTH, AWAIT_OPEN, AWAIT_BODY, AWAIT_COMMIT };
+enum worker_await { AWAIT_NOTHING, AWAIT_AUTH, AWAIT_OPEN, AWAIT_LISTING, AWAIT_BODY, AWAIT_COMMIT };
 
 /* What the session does next. */
 enum next {
@@ -88,10 +88,10 @@ struct session {
 	size_t out_sent; /* octets of `out` that are gone */
 
 	char *user;    /* account name once logged in */
-	char *listing; /* mapped when listing_mapped, else from malloc */
+	char *listing; /* mapped when listing_mapped, else from malloc; NULL while it was not needed */
 	uint64_t listing_size;
 	bool listing_mapped;
-	unsigned char *marks;
+	unsigned char *marks;      /* of deletion; NULL while there is none */
 	struct worker_body *ahead; /* messages opened ahead, from ahead_at to ahead_count */
 	uint8_t ahead_at, ahead_count;
 	uint8_t reserved;        /* of worker->body_fds, for what was asked for */
@@ -160,6 +160,8 @@ void session_end(struct session *session, const char *result);
 enum next session_over(struct session *session, const char *result);
 /* Sends the output; what the socket does not take is kept. `more`: further octets follow at once. */
 enum next session_flush(struct session *session, struct pop_output *out, bool more);
+/* Writes octets until done or the socket is full (ERR_AGAIN); *ret_sent says how far it got. */
+int session_write(struct session *session, struct span octets, bool more, size_t *ret_sent);
 /* More input, behind what there is. */
 enum next session_read(struct session *session, struct pop_input *in);
 enum next session_start_tls(struct session *session, struct pop_output *out);
@@ -181,6 +183,8 @@ bool mail_sasl(struct session *session);
 void mail_cancel(struct session *session);
 bool mail_body(struct session *session, struct span input);
 bool mail_commit(struct session *session);
+bool mail_listing(struct session *session);
+bool mail_marks(struct session *session);
 /* Gives up whatever the session holds or has asked for. */
 void mail_release(struct session *session);
 void mail_close_body(struct session *session);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What a session asks of auth and keeper, and what they answer. Runs in the
- * worker. Their answers are checked before use: a listing is validated, a message
+ * worker. Their answers are checked before use: a listing is read within its bounds, a message
  * that does not match it is not sent.
  */
 #include "server/worker.h"
@@ -149,11 +149,26 @@ bool mail_body(struct session *session, struct span input)
 	return false;
 }
 
+bool mail_listing(struct session *session)
+{
+	session->await = AWAIT_LISTING;
+	link_send(session->worker->keeper, IPC_DROP_LISTING, session->id, NULL, SPAN(""), NULL, 0);
+	return false;
+}
+
+bool mail_marks(struct session *session)
+{
+	session->marks = calloc(1, (session->machine.listing.count + 7u) / 8);
+	if (session->marks)
+		pop_server_marks(&session->machine, session->marks);
+	return session->marks != NULL;
+}
+
 bool mail_commit(struct session *session)
 {
 	const struct pop_server *machine = &session->machine;
 	struct ipc_drop_commit ask = {.count = machine->marked, .total = machine->listing.count};
-	struct span bitmap = span_of((const char *)session->marks, (ask.total + 7u) / 8);
+	struct span bitmap = span_of((const char *)session->marks, ask.count ? (ask.total + 7u) / 8 : 0);
 	int fd = -1;
 	if (bitmap.len > IPC_TAIL_MAX && blob_copy("deletions", bitmap, &fd) != ERR_NONE) {
 		pop_server_committed(&session->machine, ERR_NOMEM, 0);
@@ -236,46 +251,26 @@ static int auth_message(struct link *link, struct ipc_in *in)
 
 /* --- answers of the keeper --- */
 
-/* Checks a listing whole before the machine reads from it. */
-static int check_listing(const char *octets, uint64_t size, uint32_t count, struct pop_listing *ret)
-{
-	uint64_t fixed = (uint64_t)count * (sizeof(uint64_t) + sizeof(uint32_t)) + sizeof(uint32_t);
-	if (size < fixed)
-		return ERR_PEER;
-	ret->count = count;
-	ret->octets = (const uint64_t *)(const void *)octets;
-	ret->uid_at = (const uint32_t *)(const void *)(octets + (uint64_t)count * sizeof(uint64_t));
-	ret->uids = octets + fixed;
-	uint64_t total = 0;
-	for (uint32_t i = 0; i < count; i++) {
-		uint32_t at = ret->uid_at[i], end = ret->uid_at[i + 1];
-		if (end <= at || end - at > 70 || ret->octets[i] > INT64_MAX - total)
-			return ERR_PEER;
-		total += ret->octets[i];
-	}
-	return ret->uid_at[0] == 0 && ret->uid_at[count] == size - fixed ? ERR_NONE : ERR_PEER;
-}
-
-/* Brings the listing into the session: mapped, or a copy of the tail. */
-static int take_listing(struct session *session, struct ipc_in *in, const struct ipc_drop_opened *opened)
+/* Brings a listing into the session: mapped, so that all sessions of a maildrop have it once, or a copy of a
+ * tail. */
+static int take_listing(struct session *session, struct ipc_in *in, uint64_t octets,
+                        struct pop_listing *listing)
 {
 	const char *map;
-	session->listing_size = opened->listing_octets;
 	if (in->fd_count) {
-		int err = blob_map(in->fds[0], opened->listing_octets, &map);
+		int err = blob_map(in->fds[0], octets, &map);
 		if (err)
 			return err;
 		session->listing = (char *)(uintptr_t)map;
 		session->listing_mapped = true;
-		return ERR_NONE;
+	} else {
+		session->listing = malloc(octets + 1);
+		if (!session->listing)
+			return ERR_NOMEM;
+		memcpy(session->listing, in->tail.ptr, in->tail.len);
 	}
-	if (in->tail.len != opened->listing_octets)
-		return ERR_PEER;
-	session->listing = malloc(in->tail.len + 1);
-	if (!session->listing)
-		return ERR_NOMEM;
-	memcpy(session->listing, in->tail.ptr, in->tail.len);
-	return ERR_NONE;
+	session->listing_size = octets;
+	return pop_listing_open(span_of(session->listing, octets), listing);
 }
 
 static void log_login(const struct session *session)
@@ -296,20 +291,36 @@ static void log_login(const struct session *session)
 static int drop_opened(struct session *session, struct ipc_in *in)
 {
 	const struct ipc_drop_opened *opened = in->fixed;
-	struct pop_listing listing;
+	struct pop_listing listing = {.count = opened->count, .total = opened->octets};
 	session->opened = true;
-	int err = take_listing(session, in, opened);
-	if (!err)
-		err = check_listing(session->listing, opened->listing_octets, opened->count, &listing);
+	int err =
+	    opened->listing_octets ? take_listing(session, in, opened->listing_octets, &listing) : ERR_NONE;
 	if (err == ERR_PEER)
 		return err;
-	session->marks = err ? NULL : calloc(1, (opened->count + 7u) / 8 + 1);
-	if (!session->marks) {
+	if (err) {
 		session_end(session, "out of memory");
 		return ERR_NONE;
 	}
-	pop_server_logged_in(&session->machine, &listing, session->marks);
+	pop_server_logged_in(&session->machine, &listing);
 	log_login(session);
+	session_run(session);
+	return ERR_NONE;
+}
+
+static int drop_listed(struct session *session, struct ipc_in *in)
+{
+	const struct ipc_drop_listed *listed = in->fixed;
+	struct pop_listing listing = session->machine.listing;
+	int err = listed->err;
+	if (err == ERR_NONE) {
+		err = take_listing(session, in, listed->listing_octets, &listing);
+		if (err == ERR_PEER)
+			return err;
+	}
+	if (err)
+		pop_server_not_listed(&session->machine);
+	else
+		pop_server_listed(&session->machine, &listing);
 	session_run(session);
 	return ERR_NONE;
 }
@@ -344,9 +355,8 @@ static int drop_bodies(struct session *session, struct ipc_in *in)
 static int keeper_message(struct link *link, struct ipc_in *in)
 {
 	static const uint8_t awaited[IPC_TYPES] = {
-	    [IPC_DROP_OPENED] = AWAIT_OPEN,
-	    [IPC_DROP_FAILED] = AWAIT_OPEN,
-	    [IPC_DROP_BODIES] = AWAIT_BODY,
+	    [IPC_DROP_OPENED] = AWAIT_OPEN,      [IPC_DROP_FAILED] = AWAIT_OPEN,
+	    [IPC_DROP_LISTED] = AWAIT_LISTING,   [IPC_DROP_BODIES] = AWAIT_BODY,
 	    [IPC_DROP_COMMITTED] = AWAIT_COMMIT,
 	};
 	struct session *session = worker_find(link->owner, in->session);
@@ -357,6 +367,8 @@ static int keeper_message(struct link *link, struct ipc_in *in)
 	session->await = AWAIT_NOTHING;
 	if (in->type == IPC_DROP_OPENED)
 		return drop_opened(session, in);
+	if (in->type == IPC_DROP_LISTED)
+		return drop_listed(session, in);
 	if (in->type == IPC_DROP_BODIES)
 		return drop_bodies(session, in);
 	if (in->type == IPC_DROP_FAILED) {

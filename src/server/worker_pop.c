@@ -50,6 +50,21 @@ static enum next send_body(struct session *session, struct pop_output *out)
 	return err ? session_over(session, "message not as listed") : NEXT_STEP;
 }
 
+/* Lines of a listing, from where they are. */
+static enum next send_text(struct session *session, struct pop_output *out)
+{
+	enum next next = session_flush(session, out, true);
+	if (next != NEXT_STEP)
+		return next;
+	struct span text = session->machine.ask.text;
+	size_t sent, most = text.len < WORKER_TURN_OCTETS ? text.len : WORKER_TURN_OCTETS;
+	int err = session_write(session, span_first(text, most), true, &sent);
+	pop_server_text_sent(&session->machine, sent);
+	if (err)
+		return err == ERR_AGAIN ? NEXT_WRITE : session_over(session, "disconnected");
+	return NEXT_STEP;
+}
+
 /* --- the machine's wishes --- */
 
 /* One wish of the machine. */
@@ -66,6 +81,10 @@ static enum next fulfil(struct session *session, enum pop_want want, struct pop_
 		return session_flush(session, out, false);
 	case POP_WANT_OCTETS:
 		return send_body(session, out);
+	case POP_WANT_TEXT:
+		return send_text(session, out);
+	case POP_WANT_MARKS:
+		return mail_marks(session) ? NEXT_STEP : session_over(session, "out of memory");
 	case POP_WANT_TLS:
 		return session_start_tls(session, out);
 	case POP_WANT_CLOSE:
@@ -81,6 +100,9 @@ static enum next fulfil(struct session *session, enum pop_want want, struct pop_
 		break;
 	case POP_WANT_BODY:
 		answered = mail_body(session, span_of(in->ptr, in->len));
+		break;
+	case POP_WANT_LISTING:
+		answered = mail_listing(session);
 		break;
 	case POP_WANT_COMMIT:
 		answered = mail_commit(session);

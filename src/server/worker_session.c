@@ -33,8 +33,7 @@ static void poll_for(struct session *session, int events)
 
 /* --- output --- */
 
-/* Writes octets until done or the socket is full; *ret_sent says how far it got. */
-static int write_some(struct session *session, struct span octets, bool more, size_t *ret_sent)
+int session_write(struct session *session, struct span octets, bool more, size_t *ret_sent)
 {
 	int err = ERR_NONE;
 	*ret_sent = 0;
@@ -53,7 +52,8 @@ static int write_some(struct session *session, struct span octets, bool more, si
 static bool flush_kept(struct session *session, int *ret_err)
 {
 	size_t sent;
-	*ret_err = write_some(session, span_after(buf_span(&session->out), session->out_sent), false, &sent);
+	*ret_err =
+	    session_write(session, span_after(buf_span(&session->out), session->out_sent), false, &sent);
 	session->out_sent += sent;
 	if (session->out_sent < session->out.len)
 		return false;
@@ -68,7 +68,7 @@ enum next session_flush(struct session *session, struct pop_output *out, bool mo
 	if (!out->len)
 		return NEXT_STEP;
 	size_t sent;
-	int err = write_some(session, span_of(out->ptr, out->len), more, &sent);
+	int err = session_write(session, span_of(out->ptr, out->len), more, &sent);
 	struct span rest = span_after(span_of(out->ptr, out->len), sent);
 	out->len = 0;
 	if (err && err != ERR_AGAIN)

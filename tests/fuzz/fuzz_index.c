@@ -27,7 +27,7 @@ static void read_all(const struct index *index)
 	char *listing = malloc(size);
 	struct catalog catalog;
 	demand(listing != NULL);
-	bool listed = index_listing(index, listing) == ERR_NONE;
+	bool listed = index_listing(index, false, listing) == ERR_NONE;
 	for (uint32_t number = 1; number <= index->head.count && number <= ROWS_TRIED; number++) {
 		struct index_row row;
 		char path[INDEX_PATH_MAX];
@@ -65,7 +65,6 @@ static void reseal(char *image, size_t size)
 		return;
 	memcpy(&head, image, sizeof head);
 	memcpy(head.magic, LAYOUT_MAGIC, sizeof head.magic);
-	head.unused = 0;
 	uint64_t listing = layout_listing_size(&head), names = layout_names_at(&head);
 	for (uint32_t number = 1; number <= head.count && number <= ROWS_TRIED; number++) {
 		struct index_row row;

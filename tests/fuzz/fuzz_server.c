@@ -124,6 +124,8 @@ struct world {
 	uint64_t octets[MESSAGES_MAX];
 	uint32_t uid_at[MESSAGES_MAX + 1];
 	char uids[MESSAGES_MAX * 70];
+	_Alignas(8) char listing[MESSAGES_MAX * (16 + 2 * POP_LINE_MAX) + 8];
+	uint64_t listing_size;
 	unsigned char marks[(MESSAGES_MAX + 7) / 8];
 	uint32_t sending; /* the message being sent */
 	uint64_t sent;    /* raw octets of it that are gone */
@@ -161,6 +163,11 @@ static void make_maildrop(struct world *world, const uint8_t *data, size_t size)
 		memset(world->uids + world->uid_at[i], '!' + (int)i, uid_len);
 		world->uid_at[i + 1] = world->uid_at[i] + uid_len;
 	}
+	struct pop_source source = {world->count, world->octets, world->uid_at, world->uids};
+	world->listing_size = pop_listing_size(&source);
+	if (world->listing_size > sizeof world->listing)
+		abort();
+	pop_listing_make(&source, world->listing);
 }
 
 static int some_error(struct world *world)
@@ -168,13 +175,33 @@ static int some_error(struct world *world)
 	return -1 - (int)pick(world, -ERR_LAST);
 }
 
+static void open_listing(struct world *world, struct pop_listing *listing)
+{
+	if (pop_listing_open(span_of(world->listing, world->listing_size), listing) != ERR_NONE)
+		abort();
+}
+
 static void log_in(struct world *world)
 {
-	struct pop_listing listing = {world->count, world->octets, world->uid_at, world->uids};
+	struct pop_listing listing = {.count = world->count};
+	for (uint32_t i = 0; i < world->count; i++)
+		listing.total += world->octets[i];
+	if (pick(world, 2))
+		open_listing(world, &listing);
 	if (pick(world, 4) == 0)
 		pop_server_not_logged_in(&world->server, some_error(world));
 	else
-		pop_server_logged_in(&world->server, &listing, world->marks);
+		pop_server_logged_in(&world->server, &listing);
+}
+
+static void answer_listing(struct world *world)
+{
+	struct pop_listing listing = {.count = world->count};
+	open_listing(world, &listing);
+	if (pick(world, 8) == 0)
+		pop_server_not_listed(&world->server);
+	else
+		pop_server_listed(&world->server, &listing);
 }
 
 static void answer_sasl(struct world *world, struct pop_output *out)
@@ -258,6 +285,14 @@ static bool fulfil(struct world *world, enum pop_want want, struct pop_output *o
 	case POP_WANT_OCTETS:
 		give_octets(world, out);
 		return !world->over;
+	case POP_WANT_LISTING:
+		answer_listing(world);
+		return true;
+	case POP_WANT_MARKS:
+		pop_server_marks(&world->server, world->marks);
+		return true;
+	case POP_WANT_TEXT:
+		abort(); /* so few lines are the machine's to copy */
 	case POP_WANT_COMMIT:
 		answer_commit(world);
 		return true;

@@ -143,6 +143,39 @@ static void give_octets(struct caller *caller, struct pop_output *out)
 
 /* --- logging in --- */
 
+static void open_listing(const struct caller *caller, struct pop_listing *listing)
+{
+	if (pop_listing_open(span_of(caller->listing, caller->listing_size), listing) != ERR_NONE)
+		abort();
+}
+
+static void answer_listing(struct caller *caller)
+{
+	struct pop_listing listing = caller->server.listing;
+	if (listing.octets)
+		caller->fault = "the machine asks for the listing it has";
+	open_listing(caller, &listing);
+	pop_server_listed(&caller->server, &listing);
+}
+
+static void answer_marks(struct caller *caller)
+{
+	if (caller->marks)
+		caller->fault = "the machine asks for the marks it has";
+	free(caller->marks);
+	caller->marks = calloc(1, (caller->script->message_count + 7) / 8);
+	if (!caller->marks)
+		abort();
+	pop_server_marks(&caller->server, caller->marks);
+}
+
+static void give_text(struct caller *caller)
+{
+	size_t count = caller_piece(caller, caller->server.ask.text.len);
+	caller_keep(&caller->got, span_first(caller->server.ask.text, count));
+	pop_server_text_sent(&caller->server, count);
+}
+
 static void log_in(struct caller *caller, struct span user, struct span secret)
 {
 	const struct script *script = caller->script;
@@ -152,12 +185,12 @@ static void log_in(struct caller *caller, struct span user, struct span secret)
 		pop_server_not_logged_in(&caller->server, err);
 		return;
 	}
-	struct pop_listing listing = {script->message_count, caller->octets, caller->uid_at,
-	                              caller->uids.ptr};
-	caller->marks = calloc(1, (script->message_count + 7) / 8 + 1);
-	if (!caller->marks)
-		abort();
-	pop_server_logged_in(&caller->server, &listing, caller->marks);
+	struct pop_listing listing = {.count = script->message_count};
+	for (uint32_t i = 0; i < listing.count; i++)
+		listing.total += caller->octets[i];
+	if (caller_coin(caller))
+		open_listing(caller, &listing);
+	pop_server_logged_in(&caller->server, &listing);
 }
 
 static void answer_login(struct caller *caller)
@@ -217,7 +250,7 @@ static void answer_commit(struct caller *caller)
 	if (!caller->removed)
 		abort();
 	for (uint32_t i = 0; i < count; i++) {
-		bool mark = caller->marks[i / 8] >> (i % 8) & 1;
+		bool mark = caller->marks && caller->marks[i / 8] >> (i % 8) & 1;
 		marked += mark;
 		caller->removed[i] = mark && (!caller->commit_err || marked <= caller->commit_removed);
 	}
@@ -261,6 +294,16 @@ static bool fulfil(struct caller *caller, enum pop_want want, struct pop_output 
 	case POP_WANT_OCTETS:
 		give_octets(caller, out);
 		return true;
+	case POP_WANT_LISTING:
+		answer_listing(caller);
+		return true;
+	case POP_WANT_MARKS:
+		answer_marks(caller);
+		return true;
+	case POP_WANT_TEXT:
+		caller_take_output(caller, out);
+		give_text(caller);
+		return true;
 	case POP_WANT_COMMIT:
 		answer_commit(caller);
 		return true;
@@ -277,7 +320,8 @@ static bool fulfil(struct caller *caller, enum pop_want want, struct pop_output 
 static bool waits_for_answer(enum pop_want want)
 {
 	return want == POP_WANT_LOGIN || want == POP_WANT_SASL || want == POP_WANT_BODY ||
-	       want == POP_WANT_OCTETS || want == POP_WANT_COMMIT;
+	       want == POP_WANT_OCTETS || want == POP_WANT_COMMIT || want == POP_WANT_LISTING ||
+	       want == POP_WANT_MARKS || want == POP_WANT_TEXT;
 }
 
 static bool pop_caller_step(struct caller *caller, struct pop_input *in, struct pop_output *out)
@@ -388,6 +432,12 @@ static void make_listing(struct caller *caller)
 		caller_keep(&caller->uids, buf_span(&script->messages[i].uid));
 		caller->uid_at[i + 1] = (uint32_t)caller->uids.len;
 	}
+	struct pop_source source = {count, caller->octets, caller->uid_at, caller->uids.ptr};
+	caller->listing_size = pop_listing_size(&source);
+	caller->listing = malloc(caller->listing_size);
+	if (!caller->listing)
+		abort();
+	pop_listing_make(&source, caller->listing);
 }
 
 void caller_init(struct caller *caller, const struct script *script, const struct caller_way *way, bool tls)
@@ -420,6 +470,7 @@ void caller_finish(struct caller *caller)
 	buf_finish(&caller->asked_user);
 	buf_finish(&caller->asked_secret);
 	buf_finish(&caller->uids);
+	free(caller->listing);
 	free(caller->octets);
 	free(caller->uid_at);
 	free(caller->body_err);

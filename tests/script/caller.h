@@ -30,10 +30,12 @@ struct caller {
 	bool closed;
 	const char *fault; /* the machine broke its word */
 
-	uint64_t *octets; /* the listing */
+	uint64_t *octets; /* what the listing is made of */
 	uint32_t *uid_at;
 	struct buf uids;
-	unsigned char *marks;
+	char *listing;
+	uint64_t listing_size;
+	unsigned char *marks; /* NULL while none were asked for */
 
 	struct buf asked_user, asked_secret; /* copies: the spans live for one step */
 	bool login_name_known;               /* SASL LOGIN: the user name has come */

@@ -29,7 +29,7 @@ struct box {
 	struct drop *drop;
 	struct drop_report report;
 	struct error error;
-	char *listing;
+	struct drop_listing listing;
 };
 
 static inline int box_remove_one(const char *path, const struct stat *what, int type, struct FTW *ftw)
@@ -43,9 +43,9 @@ static inline int box_remove_one(const char *path, const struct stat *what, int 
 static inline void box_close(struct box *box)
 {
 	drop_close(box->drop);
-	free(box->listing);
+	drop_listing_end(&box->listing);
 	box->drop = NULL;
-	box->listing = NULL;
+	box->listing = (struct drop_listing){0};
 }
 
 /* A root folder with an empty Maildir "m" in it. */
@@ -126,28 +126,25 @@ static inline void box_open(struct box *box)
 	int err = box_try_open(box, 0);
 	if (err)
 		fail_msg("open: %s: %s", err_text(err), box->error.text);
-	box->listing = malloc(drop_listing_size(box->drop));
-	assert_int_equal(drop_listing(box->drop, box->listing), ERR_NONE);
+	err = drop_listing(box->drop, 0, &box->report, &box->listing, &box->error);
+	if (err)
+		fail_msg("listing: %s: %s", err_text(err), box->error.text);
 	assert_int_equal(box->report.messages, drop_count(box->drop));
 }
 
 static inline uint64_t box_size(const struct box *box, uint32_t number)
 {
-	uint64_t size;
-	memcpy(&size, box->listing + (number - 1) * sizeof size, sizeof size);
-	return size;
+	return box->listing.octets[number - 1];
 }
 
 static inline const char *box_uid(const struct box *box, uint32_t number)
 {
 	static char uid[4][DROP_UID_MAX + 1];
 	static unsigned turn;
-	uint32_t count = drop_count(box->drop), at[2];
-	const char *uid_at = box->listing + count * sizeof(uint64_t);
-	memcpy(at, uid_at + (number - 1) * sizeof at[0], sizeof at);
+	uint32_t at = box->listing.uid_at[number - 1];
 	char *to = uid[turn++ % 4];
-	memcpy(to, uid_at + (count + 1) * sizeof at[0] + at[0], at[1] - at[0]);
-	to[at[1] - at[0]] = '\0';
+	(void)span_to_text(span_of(box->listing.uids + at, box->listing.uid_at[number] - at), to,
+	                   sizeof uid[0]);
 	return to;
 }
 

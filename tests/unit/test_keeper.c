@@ -5,9 +5,12 @@
  */
 #include "box.h"
 
+#include "drop/index.h"
+
 #include "base/time.h"
 #include "ipc/blob.h"
 #include "log/log.h"
+#include "pop/listing.h"
 #include "server/keeper.h"
 
 #include <sys/socket.h>
@@ -64,6 +67,7 @@ static int teardown(void **state)
 	(void)uv_run(child.loop, UV_RUN_DEFAULT); /* until nothing is left, jobs included */
 	ipc_channel_finish(&master);
 	keeper_tickets_finish(&keeper.tickets);
+	keeper_listings_finish(&keeper.listings);
 	assert_null(keeper.peers);
 	assert_int_equal(keeper.open, 0);
 	assert_int_equal(keeper.commits, 0);
@@ -127,6 +131,17 @@ static void expect_failed(uint64_t session, int want)
 	ipc_in_finish(&in);
 }
 
+static bool listed; /* the listing came with the answer */
+
+static void expect_listing(int fd, uint64_t octets, uint32_t count)
+{
+	const char *map;
+	struct pop_listing listing = {.count = count};
+	assert_int_equal(blob_map(fd, octets, &map), ERR_NONE);
+	assert_int_equal(pop_listing_open(span_of(map, octets), &listing), ERR_NONE);
+	blob_unmap(map, octets);
+}
+
 static void expect_opened(uint64_t session, uint32_t count)
 {
 	struct ipc_in in;
@@ -135,14 +150,24 @@ static void expect_opened(uint64_t session, uint32_t count)
 	assert_int_equal(in.session, session);
 	const struct ipc_drop_opened *opened = in.fixed;
 	assert_int_equal(opened->count, count);
-	if (in.fd_count) {
-		const char *map;
-		assert_true(opened->listing_octets > IPC_TAIL_MAX);
-		assert_int_equal(blob_map(in.fds[0], opened->listing_octets, &map), ERR_NONE);
-		blob_unmap(map, opened->listing_octets);
-	} else {
+	if (in.fd_count)
+		expect_listing(in.fds[0], opened->listing_octets, count);
+	else
 		assert_int_equal(in.tail.len, opened->listing_octets);
-	}
+	listed = opened->listing_octets > 0;
+	ipc_in_finish(&in);
+}
+
+static void expect_listed(uint64_t session, uint32_t count)
+{
+	struct ipc_in in;
+	request(IPC_DROP_LISTING, session, NULL, SPAN(""));
+	assert_int_equal(await(&worker, &in), ERR_NONE);
+	assert_int_equal(in.type, IPC_DROP_LISTED);
+	assert_int_equal(in.session, session);
+	const struct ipc_drop_listed *answer = in.fixed;
+	assert_int_equal(answer->err, ERR_NONE);
+	expect_listing(in.fds[0], answer->listing_octets, count);
 	ipc_in_finish(&in);
 }
 
@@ -235,25 +260,85 @@ static void test_session(void **state)
 	/* Unlocked before it is answered. */
 	send_open(SESSION + 2);
 	expect_opened(SESSION + 2, 1);
-	send_commit(SESSION + 2, 0, 1, SPAN("\0"));
+	send_commit(SESSION + 2, 0, 1, SPAN(""));
 	expect_committed(SESSION + 2, ERR_NONE, 0);
 	assert_true(box_has(box, "cur/3.x:2,S"));
 }
 
-static void test_long_listing(void **state)
+static void put_many(unsigned count)
 {
-	(void)state;
-	for (unsigned i = 0; i < 1000; i++) {
+	for (unsigned i = 0; i < count; i++) {
 		char path[64];
 		(void)snprintf(path, sizeof path, "new/%u.with-a-rather-long-name", 10000 + i);
 		box_put_text(box, path, "x\n");
 	}
 	box_rest();
-	for (uint64_t session = 1; session <= 3; session++) { /* the last ones without waiting */
+}
+
+/* Made when it is asked for first; then all sessions of the unchanged maildrop get the same. */
+static void test_long_listing(void **state)
+{
+	(void)state;
+	keeper.listings.max = 2;
+	put_many(1000);
+	for (uint64_t session = 1; session <= 4; session++) {
 		send_open(session);
 		expect_opened(session, 1000);
+		assert_int_equal(listed, session > 2);
+		if (session == 2)
+			expect_listed(session, 1000);
 		request(IPC_DROP_CLOSE, session, NULL, SPAN(""));
 	}
+	assert_int_equal(keeper.listings.count, 1);
+	box_put_text(box, "new/9.new", "x\n");
+	send_open(5);
+	expect_opened(5, 1001);
+	assert_false(listed);
+	expect_listed(5, 1001);
+	assert_int_equal(keeper.listings.count, 1); /* the older one is gone */
+	request(IPC_DROP_CLOSE, 5, NULL, SPAN(""));
+	box_delete(box, "new/9.new");
+}
+
+/* The listing's part of the index is damaged: it is made anew, and what the session was told still holds, or
+ * the session is told so. */
+static void test_damaged_listing(void **state)
+{
+	(void)state;
+	put_many(1000);
+	for (unsigned more = 0; more < 2; more++) {
+		send_open(1 + more);
+		expect_opened(1 + more, 1000);
+		if (!more) { /* written when it was opened */
+			request(IPC_DROP_CLOSE, 1, NULL, SPAN(""));
+			box_rest();
+			send_open(1);
+			expect_opened(1, 1000);
+		}
+		int fd = openat(box->fd, INDEX_NAME, O_WRONLY | O_CLOEXEC);
+		assert_int_equal(pwrite(fd, "damage", 6, 20000), 6);
+		(void)close(fd);
+		if (!more) {
+			expect_listed(1, 1000);
+			request(IPC_DROP_CLOSE, 1, NULL, SPAN(""));
+			box_rest();
+			continue;
+		}
+		box_put_text(box, "new/9.new", "x\n");
+		request(IPC_DROP_LISTING, 2, NULL, SPAN(""));
+		struct ipc_in in;
+		assert_int_equal(await(&worker, &in), ERR_NONE);
+		assert_int_equal(in.type, IPC_DROP_LISTED);
+		assert_int_equal(((const struct ipc_drop_listed *)in.fixed)->err, ERR_CHANGED);
+		assert_int_equal(in.fd_count, 0);
+		ipc_in_finish(&in);
+	}
+}
+
+static void test_long_marks(void **state)
+{
+	(void)state;
+	put_many(1000);
 	/* As many marks as fit a tail, in a file nevertheless. */
 	static char marks[125];
 	int fd;
@@ -337,6 +422,8 @@ static void test_out_of_turn(void **state)
 	    {2, 3, SPAN("\1"),   "marks"           },
 	    {2, 3, SPAN("\x81"), "marks"           },
 	};
+	request(IPC_DROP_LISTING, SESSION, NULL, SPAN(""));
+	expect_fault("out of turn");
 	put_three();
 	send_body(SESSION, (const uint32_t[]){1}, 1);
 	expect_fault("out of turn");
@@ -346,6 +433,10 @@ static void test_out_of_turn(void **state)
 	expect_opened(SESSION, 3);
 	send_open(SESSION);
 	expect_fault("out of turn");
+	send_open(SESSION);
+	expect_opened(SESSION, 3); /* with its listing */
+	request(IPC_DROP_LISTING, SESSION, NULL, SPAN(""));
+	expect_fault("listing twice");
 	for (uint32_t number = 0; number <= 4; number += 4) { /* the fault before has unlocked it */
 		send_open(SESSION);
 		expect_opened(SESSION, 3);
@@ -458,6 +549,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    KEEPER_TEST(test_session),
 	    KEEPER_TEST(test_long_listing),
+	    KEEPER_TEST(test_damaged_listing),
+	    KEEPER_TEST(test_long_marks),
 	    KEEPER_TEST(test_tickets_that_are_stale),
 	    KEEPER_TEST(test_tickets_that_are_faults),
 	    KEEPER_TEST(test_out_of_turn),

@@ -14,7 +14,7 @@ static void test_empty(void **state)
 	struct box *box = *state;
 	box_open(box);
 	assert_int_equal(drop_count(box->drop), 0);
-	assert_int_equal(drop_listing_size(box->drop), sizeof(uint32_t));
+	assert_int_equal(drop_octets(box->drop), 0);
 	box_expect_no_body(box, 1, ERR_RANGE);
 }
 

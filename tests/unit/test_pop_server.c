@@ -20,7 +20,9 @@ static const struct pop_server_conf conf = {
 };
 static const uint64_t octets[] = {20, 0, 12};
 static const uint32_t uid_at[] = {0, 1, 2, 3};
-static const struct pop_listing listing = {3, octets, uid_at, "abc"};
+static const struct pop_source source = {3, octets, uid_at, "abc"};
+static _Alignas(8) char block[128];
+static struct pop_listing listing = {.count = 3, .total = 32};
 
 static struct pop_server server;
 static unsigned char marks[1];
@@ -59,7 +61,9 @@ static int begin_logged_in(void **state)
 	(void)begin(state);
 	assert_int_equal(feed(SPAN("USER a\r\nPASS b\r\n")), POP_WANT_LOGIN);
 	marks[0] = 0;
-	pop_server_logged_in(&server, &listing, marks);
+	pop_listing_make(&source, block);
+	assert_int_equal(pop_listing_open(span_of(block, pop_listing_size(&source)), &listing), ERR_NONE);
+	pop_server_logged_in(&server, &listing);
 	assert_int_equal(feed(SPAN("")), POP_WANT_INPUT);
 	out.len = 0;
 	return 0;
@@ -170,7 +174,9 @@ static void test_looking_ahead(void **state)
 	    pop_server_ahead(&server, SPAN("RETR 4\r\nRETR 0\r\nRETR x\r\nDELE 1\r\n"), numbers, 4), 0);
 	assert_int_equal(pop_server_ahead(&server, SPAN("QUIT\r\nRETR 1\r\n"), numbers, 4), 0);
 	assert_int_equal(pop_server_ahead(&server, SPAN("RETR 1\r\nRETR 1\r\nRETR 1\r\n"), numbers, 2), 2);
-	assert_int_equal(feed(SPAN("DELE 1\r\n")), POP_WANT_INPUT);
+	assert_int_equal(feed(SPAN("DELE 1\r\n")), POP_WANT_MARKS);
+	pop_server_marks(&server, marks);
+	assert_int_equal(feed(SPAN("")), POP_WANT_INPUT);
 	assert_int_equal(pop_server_ahead(&server, SPAN("RETR 1\r\nRETR 3\r\n"), numbers, 4), 1);
 	assert_int_equal(numbers[0], 3);
 }
@@ -197,13 +203,121 @@ static void test_challenge_that_does_not_fit(void **state)
 	assert_int_equal(feed(SPAN("")), POP_WANT_INPUT);
 }
 
+/* What a session does not need, nobody is asked for. */
+static void test_listing_and_marks_when_needed(void **state)
+{
+	struct pop_listing bare = {.count = 3, .total = 32};
+	(void)state;
+	assert_int_equal(feed(SPAN("USER a\r\nPASS b\r\n")), POP_WANT_LOGIN);
+	pop_server_logged_in(&server, &bare);
+	assert_int_equal(feed(SPAN("STAT\r\nRSET\r\nNOOP\r\nLIST 1 2\r\nUIDL\r\n")), POP_WANT_LISTING);
+	expect_output("+OK send PASS\r\n+OK maildrop has 3 messages (32 octets)\r\n+OK 3 32\r\n"
+	              "+OK maildrop has 3 messages (32 octets)\r\n+OK nothing done\r\n"
+	              "-ERR syntax: LIST [msg]\r\n");
+	assert_int_equal(feed(SPAN("DELE 2\r\n")), POP_WANT_LISTING);
+	pop_listing_make(&source, block);
+	assert_int_equal(pop_listing_open(span_of(block, pop_listing_size(&source)), &bare), ERR_NONE);
+	pop_server_listed(&server, &bare);
+	assert_int_equal(feed(SPAN("LIST\r\n")), POP_WANT_MARKS);
+	marks[0] = 0;
+	pop_server_marks(&server, marks);
+	assert_int_equal(feed(SPAN("DELE 1\r\nUIDL\r\n")), POP_WANT_INPUT);
+	expect_output("+OK 3 messages (32 octets)\r\n1 a\r\n2 b\r\n3 c\r\n.\r\n+OK message 2 deleted\r\n"
+	              "+OK 2 messages (32 octets)\r\n1 20\r\n3 12\r\n.\r\n+OK message 1 deleted\r\n"
+	              "+OK 1 message (12 octets)\r\n3 c\r\n.\r\n");
+}
+
+static void test_no_listing_to_be_had(void **state)
+{
+	struct pop_listing bare = {.count = 3, .total = 32};
+	(void)state;
+	assert_int_equal(feed(SPAN("USER a\r\nPASS b\r\n")), POP_WANT_LOGIN);
+	pop_server_logged_in(&server, &bare);
+	assert_int_equal(feed(SPAN("DELE 1\r\nQUIT\r\n")), POP_WANT_LISTING);
+	out.len = 0;
+	pop_server_not_listed(&server);
+	assert_int_equal(feed(SPAN("")), POP_WANT_CLOSE);
+	expect_output("-ERR [SYS/TEMP] maildrop cannot be listed now, log in again\r\n");
+	assert_false(server.quit);
+}
+
+/* A block that does not hold gives empty lines, and nothing from outside of it. */
+static void test_made_up_listing(void **state)
+{
+	struct pop_listing made = {.count = 3};
+	uint64_t size = pop_listing_size(&source);
+	(void)state;
+	for (uint64_t cut = 0; cut < size; cut++) {
+		char *exact = malloc(cut + 1);
+		memcpy(exact, block, cut);
+		assert_int_equal(pop_listing_open(span_of(exact, cut), &made), ERR_PEER);
+		free(exact);
+	}
+	for (unsigned at = 0; at < 8; at++)
+		for (unsigned turn = 0; turn < 3; turn++) {
+			static const uint32_t values[] = {7, UINT32_MAX, 1u << 31};
+			pop_listing_make(&source, block);
+			memcpy(block + sizeof octets + at * sizeof values[0], &values[turn],
+			       sizeof values[0]);
+			if (pop_listing_open(span_of(block, size), &made) != ERR_NONE)
+				continue;
+			for (uint32_t from = 1; from <= 3; from++)
+				for (uint32_t to = from; to <= 3; to++) {
+					struct span got = pop_listing_lines(&made.uidl, from, to);
+					bool inside = got.ptr >= block && got.ptr + got.len <= block + size;
+					assert_true(inside || span_equal(got, SPAN("\r\n")));
+				}
+		}
+}
+
+enum { MANY = 3000 };
+
+/* Long runs of lines are the caller's to send from where they are. */
+static void test_text_is_not_copied(void **state)
+{
+	static uint64_t sizes[MANY];
+	static uint32_t at[MANY + 1];
+	static char uids[MANY * 10];
+	static unsigned char many_marks[(MANY + 7) / 8];
+	for (uint32_t i = 0; i < MANY; i++) {
+		sizes[i] = i;
+		at[i + 1] = at[i] + 10;
+		memset(uids + at[i], 'u', 10);
+	}
+	struct pop_source long_source = {MANY, sizes, at, uids};
+	struct pop_listing long_listing = {.count = MANY};
+	uint64_t size = pop_listing_size(&long_source);
+	char *memory = malloc(size);
+	pop_listing_make(&long_source, memory);
+	assert_int_equal(pop_listing_open(span_of(memory, size), &long_listing), ERR_NONE);
+	(void)begin(state);
+	assert_int_equal(feed(SPAN("USER a\r\nPASS b\r\n")), POP_WANT_LOGIN);
+	pop_server_logged_in(&server, &long_listing);
+	assert_int_equal(feed(SPAN("UIDL\r\nUIDL 3000\r\n")), POP_WANT_TEXT);
+	assert_ptr_equal(server.ask.text.ptr, long_listing.uidl.text.ptr);
+	assert_int_equal(server.ask.text.len, long_listing.uidl.text.len);
+	pop_server_text_sent(&server, 1);
+	assert_int_equal(feed(SPAN("")), POP_WANT_TEXT);
+	assert_ptr_equal(server.ask.text.ptr, long_listing.uidl.text.ptr + 1);
+	pop_server_text_sent(&server, server.ask.text.len);
+	out.len = 0;
+	assert_int_equal(feed(SPAN("DELE 100\r\nLIST\r\n")), POP_WANT_MARKS);
+	expect_output(".\r\n+OK 3000 uuuuuuuuuu\r\n");
+	pop_server_marks(&server, many_marks);
+	assert_int_equal(feed(SPAN("")), POP_WANT_TEXT);
+	assert_true(span_equal(span_first(server.ask.text, 9), SPAN("101 100\r\n")));
+	pop_server_text_sent(&server, server.ask.text.len);
+	assert_int_equal(feed(SPAN("")), POP_WANT_INPUT);
+	free(memory);
+}
+
 static void test_clock(void **state)
 {
 	(void)state;
 	assert_false(pop_server_expired(&server, 59999));
 	assert_true(pop_server_expired(&server, 60000));
 	assert_int_equal(feed(SPAN("USER a\r\nPASS b\r\n")), POP_WANT_LOGIN);
-	pop_server_logged_in(&server, &listing, marks);
+	pop_server_logged_in(&server, &listing);
 	assert_int_equal(pop_server_step(&server, &in, &out, 30000), POP_WANT_INPUT);
 	assert_false(pop_server_expired(&server, 599999));
 	pop_server_active(&server, 1000000); /* the client took octets */
@@ -223,6 +337,10 @@ int main(void)
 	    cmocka_unit_test_setup(test_looking_ahead, begin_logged_in),
 	    cmocka_unit_test_setup(test_nothing_to_look_ahead_to_before_login, begin),
 	    cmocka_unit_test_setup(test_challenge_that_does_not_fit, begin),
+	    cmocka_unit_test_setup(test_listing_and_marks_when_needed, begin),
+	    cmocka_unit_test_setup(test_no_listing_to_be_had, begin),
+	    cmocka_unit_test_setup(test_made_up_listing, begin),
+	    cmocka_unit_test_setup(test_text_is_not_copied, begin),
 	    cmocka_unit_test_setup(test_clock, begin),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Opening maildrops for sessions, and their listings. Runs in the keeper's loop; what has to wait for the
+ * disk runs in libuv's threads, where it touches its job and that job's maildrop only. Requests come from
+ * workers, which may have been taken over; their form and turn were checked, tickets are checked here.
+ *
+ * A short listing goes with the answer. A long one is made when a session first needs it, so that those which
+ * only ask how many messages there are cost no more in a long maildrop than in a short one; then it is kept
+ * (keeper_listing.c).
+ */
+#include "server/keeper.h"
+
+#include "base/time.h"
+#include "ipc/blob.h"
+#include "log/log.h"
+#include "pop/listing.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { TAIL_MESSAGES_MAX = 400 }; /* whose listing is read at once, and mostly fits a tail */
+
+struct opening {
+	struct keeper_job job;
+	char location[TICKET_LOCATION_MAX];
+	int err;
+	struct drop *drop;
+	struct drop_report report;
+	uint32_t count;  /* what the session was told; 0 before */
+	uint64_t octets; /* likewise */
+	char *block;     /* a listing for a tail, NULL: none */
+	int blob;        /* one for a memory file, -1: none */
+	uint64_t size;   /* of either */
+};
+
+/* Puts a listing where it can be sent from: *ret_block or *ret_blob. */
+static int make_block(const struct pop_source *source, struct opening *opening)
+{
+	opening->size = pop_listing_size(source);
+	if (source->count <= TAIL_MESSAGES_MAX && opening->size <= IPC_TAIL_MAX) {
+		opening->block = malloc(opening->size);
+		if (!opening->block)
+			return ERR_NOMEM;
+		pop_listing_make(source, opening->block);
+		return ERR_NONE;
+	}
+	char *map;
+	int err = blob_new("restante-listing", opening->size, &opening->blob, &map);
+	if (err)
+		return err;
+	pop_listing_make(source, map);
+	return blob_seal(opening->blob, map, opening->size);
+}
+
+static int make_listing(struct opening *opening, unsigned flags)
+{
+	struct drop_listing listing;
+	int err = drop_listing(opening->drop, flags, &opening->report, &listing, &opening->job.error);
+	if (err)
+		return err;
+	struct pop_source source = {drop_count(opening->drop), listing.octets, listing.uid_at, listing.uids};
+	err = make_block(&source, opening);
+	drop_listing_end(&listing);
+	return err;
+}
+
+/* Forgets what was made, not the maildrop. */
+static void drop_block(struct opening *opening)
+{
+	free(opening->block);
+	if (opening->blob >= 0)
+		(void)close(opening->blob);
+	opening->block = NULL;
+	opening->blob = -1;
+}
+
+/* --- open --- */
+
+static void open_drop(const struct drop_root *root, struct opening *opening, unsigned flags)
+{
+	opening->blob = -1;
+	opening->err =
+	    drop_open(root, opening->location, flags, &opening->drop, &opening->report, &opening->job.error);
+	if (opening->err || drop_count(opening->drop) > TAIL_MESSAGES_MAX)
+		return;
+	opening->err = make_listing(opening, flags);
+	if (opening->err) {
+		drop_block(opening);
+		drop_close(opening->drop);
+		opening->drop = NULL;
+	}
+}
+
+static void log_opening(const struct keeper_session *session, const struct opening *opening)
+{
+	const struct drop_report *report = &opening->report;
+	struct log_line line;
+	if (opening->err) {
+		keeper_log(&line, opening->err == ERR_BUSY ? LOG_INFO : LOG_ERROR, "open-failed", session);
+		log_text(&line, "maildrop", opening->location);
+		log_err(&line, "result", opening->err);
+		log_text(&line, "text", opening->job.error.text);
+		log_end(&line);
+	} else if (report->rescanned) {
+		bool odd = report->unreadable || report->hidden || report->unwritten;
+		keeper_log(&line, odd ? LOG_WARNING : LOG_INFO, "index", session);
+		log_text(&line, "maildrop", opening->location);
+		log_num(&line, "messages", report->messages);
+		log_num(&line, "read", report->read);
+		log_num(&line, "unreadable", report->unreadable);
+		log_num(&line, "skipped", report->skipped);
+		log_num(&line, "hidden", report->hidden);
+		log_num(&line, "unwritten", report->unwritten);
+		log_end(&line);
+	}
+}
+
+/* Sends the listing along if it is at hand. Takes the blob. */
+static void send_opened(struct keeper_session *session, struct opening *opening)
+{
+	struct ipc_drop_opened opened = {.count = drop_count(session->drop),
+	                                 .octets = drop_octets(session->drop)};
+	struct span tail = {opening->block, opening->block ? opening->size : 0};
+	struct keeper_listings *listings = &session->keeper->listings;
+	struct drop_identity identity;
+	int fd = opening->blob;
+	opened.listing_octets = opening->size;
+	opening->blob = -1;
+	if (fd < 0 && !opening->block && drop_identify(session->drop, &identity) == ERR_NONE)
+		fd = keeper_listing_find(listings, &identity, &opened.listing_octets);
+	session->listed = fd >= 0 || opening->block;
+	keeper_send(session, IPC_DROP_OPENED, &opened, tail, &fd, fd >= 0);
+}
+
+static void send_failed(struct link *link, uint64_t session, int err)
+{
+	struct ipc_drop_failed failed = {.err = err};
+	link_send(link, IPC_DROP_FAILED, session, &failed, SPAN(""), NULL, 0);
+}
+
+static void finish_opening(struct keeper_session *session, struct opening *opening)
+{
+	session->working = false;
+	session->drop = opening->drop;
+	log_opening(session, opening);
+	if (!session->peer) {
+		keeper_end(session);
+	} else if (opening->err) {
+		struct link *link = session->peer->link;
+		uint64_t id = session->id;
+		keeper_end(session);
+		send_failed(link, id, opening->err);
+	} else {
+		send_opened(session, opening);
+	}
+	drop_block(opening);
+}
+
+static void open_in_thread(uv_work_t *work)
+{
+	struct opening *opening = work->data;
+	open_drop(&opening->job.session->keeper->root, opening, 0);
+}
+
+static void open_done(uv_work_t *work, int status)
+{
+	struct opening *opening = work->data;
+	(void)status; /* never cancelled */
+	finish_opening(opening->job.session, opening);
+	free(opening);
+}
+
+/* Tries without waiting; what would have to wait goes to a thread. */
+static void begin_opening(struct keeper_session *session, const struct ticket *ticket)
+{
+	static struct opening opening;
+	opening = (struct opening){.job.session = session};
+	memcpy(opening.location, ticket->location, sizeof opening.location);
+	open_drop(&session->keeper->root, &opening, DROP_NOWAIT);
+	if (opening.err == ERR_AGAIN) {
+		struct opening *job = malloc(sizeof *job);
+		if (job) {
+			*job = opening;
+			if (keeper_queue(&job->job, job, open_in_thread, open_done) == ERR_NONE)
+				return;
+			free(job);
+		}
+		opening.err = ERR_NOMEM;
+	}
+	finish_opening(session, &opening);
+}
+
+/* Whether an honest ticket can be served. */
+static int check_opening(const struct keeper *keeper, const struct ticket *ticket)
+{
+	if (keeper->stopping)
+		return ERR_IO;
+	if (keeper->open >= keeper->setup.max_open) {
+		log_note(LOG_WARNING,
+		         "%u maildrops are open: no more; see keeper.max_open and the limit on open files",
+		         keeper->open);
+		return ERR_FULL;
+	}
+	if (ticket->uid != (uint32_t)-1 && ticket->uid != geteuid()) {
+		log_note(LOG_ERROR, "the maildrop %s belongs to uid %u, and the keeper runs as %u",
+		         ticket->location, ticket->uid, geteuid());
+		return ERR_DENIED;
+	}
+	return ERR_NONE;
+}
+
+int keeper_open(struct keeper_peer *peer, const struct ipc_in *in, const char **why)
+{
+	struct keeper *keeper = peer->keeper;
+	const struct ipc_drop_open *open = in->fixed;
+	int err =
+	    keeper_tickets_use(&keeper->tickets, &open->ticket, peer->id, in->session, time_mono_ms(), why);
+	if (err == ERR_PEER)
+		return err;
+	if (err == ERR_NONE)
+		err = check_opening(keeper, &open->ticket);
+	struct keeper_session *session = err ? NULL : keeper_add(peer, in->session);
+	if (!session) {
+		send_failed(peer->link, in->session, err ? err : ERR_NOMEM);
+		return ERR_NONE;
+	}
+	keeper->open++;
+	begin_opening(session, &open->ticket);
+	return ERR_NONE;
+}
+
+/* --- listing --- */
+
+static void send_listed(struct keeper_session *session, int err, int fd, uint64_t octets)
+{
+	struct ipc_drop_listed listed = {.err = err, .listing_octets = octets};
+	keeper_send(session, IPC_DROP_LISTED, &listed, SPAN(""), &fd, fd >= 0);
+}
+
+static void list_in_thread(uv_work_t *work)
+{
+	struct opening *opening = work->data;
+	opening->err = make_listing(opening, 0);
+	/* Made anew, it may know other messages than the session was told of. */
+	if (opening->err == ERR_NONE &&
+	    (drop_count(opening->drop) != opening->count || drop_octets(opening->drop) != opening->octets))
+		opening->err = ERR_CHANGED;
+}
+
+static void log_listing(const struct keeper_session *session, const struct opening *opening)
+{
+	struct log_line line;
+	if (opening->report.rescanned) {
+		keeper_log(&line, LOG_WARNING, "index-renewed", session);
+		log_num(&line, "messages", opening->report.messages);
+		log_num(&line, "read", opening->report.read);
+		log_end(&line);
+	}
+	if (opening->err) {
+		keeper_log(&line, LOG_ERROR, "listing-failed", session);
+		log_err(&line, "result", opening->err);
+		log_text(&line, "text", opening->job.error.text);
+		log_end(&line);
+	}
+}
+
+static void list_done(uv_work_t *work, int status)
+{
+	struct opening *opening = work->data;
+	struct keeper_session *session = opening->job.session;
+	struct drop_identity identity;
+	(void)status;
+	session->working = false;
+	log_listing(session, opening);
+	if (opening->err == ERR_NONE && drop_identify(session->drop, &identity) == ERR_NONE)
+		keeper_listing_keep(&session->keeper->listings, &identity, opening->blob, opening->size);
+	if (!session->peer) {
+		keeper_end(session);
+	} else {
+		send_listed(session, opening->err, opening->err ? -1 : opening->blob, opening->size);
+		opening->blob = opening->err ? opening->blob : -1;
+	}
+	drop_block(opening);
+	free(opening);
+}
+
+int keeper_list(struct keeper_session *session, const char **why)
+{
+	if (session->listed) {
+		*why = "asks for its listing twice";
+		return ERR_PEER;
+	}
+	session->listed = true;
+	uint64_t octets;
+	struct drop_identity identity;
+	int fd = -1;
+	if (drop_identify(session->drop, &identity) == ERR_NONE)
+		fd = keeper_listing_find(&session->keeper->listings, &identity, &octets);
+	if (fd >= 0) {
+		send_listed(session, ERR_NONE, fd, octets);
+		return ERR_NONE;
+	}
+	struct opening *job = calloc(1, sizeof *job);
+	if (job) {
+		job->job.session = session;
+		job->drop = session->drop;
+		job->blob = -1;
+		job->count = drop_count(session->drop);
+		job->octets = drop_octets(session->drop);
+		if (keeper_queue(&job->job, job, list_in_thread, list_done) == ERR_NONE)
+			return ERR_NONE;
+		free(job);
+	}
+	send_listed(session, ERR_NOMEM, -1, 0);
+	return ERR_NONE;
+}
