@@ -24,6 +24,9 @@ enum {
 	CONF_COMPLAINT_MAX = 400, /* octets of a complaint with its NUL */
 };
 
+/* maildrop.sharing: who may have a maildrop at once. */
+enum conf_sharing { CONF_EXCLUSIVE, CONF_SNAPSHOT };
+
 struct conf_listen {
 	unsigned line;    /* where its section ends in the file */
 	bool tls;         /* implicit TLS */
@@ -52,6 +55,8 @@ struct conf {
 	uint64_t hash_queue_max;
 	uint64_t keeper_threads;
 	uint64_t max_open;
+	uint64_t takeover_s; /* 0: only when the connection is gone */
+	uint64_t sharing;    /* enum conf_sharing */
 	char worker_user[CONF_VALUE_MAX], auth_user[CONF_VALUE_MAX], keeper_user[CONF_VALUE_MAX];
 	char mechanisms[256];          /* SASL, separated by spaces, best first */
 	char accounts[CONF_VALUE_MAX]; /* SQLite file */

@@ -98,6 +98,11 @@ const struct conf_row conf_rows[] = {
     {"mail.quota_messages", CONF_NUMBER, IN(conf, quota_messages), .initial = "0", .max = INT64_MAX,
      .doc = "messages it may have there; 0 for no limit"},
 
+    {"maildrop.takeover", CONF_DURATION, IN(conf, takeover_s), .initial = "1min", .max = DAY,
+     .doc = "idle time after which a session loses its maildrop to a new login; 0 for never"},
+    {"maildrop.sharing", CONF_WORD, IN(conf, sharing), .initial = "exclusive", .words = "exclusive snapshot",
+     .doc = "one session at a time, or several that each see the messages there were when they began"},
+
     {"log.file", CONF_STRING, IN(conf, log_file), .initial = "-",
      .doc = "file the log is appended to; - is standard error"},
     {"log.level", CONF_WORD, IN(conf, log_level), .initial = "info", .words = "error warning info debug",
@@ -111,7 +116,7 @@ _Static_assert(sizeof conf_rows / sizeof conf_rows[0] <= CONF_OPTIONS_MAX, "stru
 const struct conf_section conf_sections[] = {
     {"listen", REPEATED(conf_listen, listen, listen_count, CONF_LISTEN_MAX)},
     {"certificate", REPEATED(conf_cert, cert, cert_count, CONF_CERT_MAX)},
-    {"worker"}, {"limits"}, {"auth"}, {"keeper"}, {"mail"}, {"log"},
+    {"worker"}, {"limits"}, {"auth"}, {"keeper"}, {"mail"}, {"maildrop"}, {"log"},
 };
 const size_t conf_section_count = sizeof conf_sections / sizeof conf_sections[0];
 /* clang-format on */

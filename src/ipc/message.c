@@ -110,6 +110,8 @@ const struct ipc_row ipc_rows[IPC_TYPES] = {
         .fits = commit_fits),
     ROW(DROP_COMMITTED, K, W, FIXED(ipc_drop_committed)),
     ROW(DROP_CLOSE, W, K, .when = ALWAYS),
+    ROW(DROP_RECALL, K, W),
+    ROW(DROP_KEEP, W, K, .when = ALWAYS),
 };
 
 /* Members that must be zero, and arrays that must hold a NUL. */

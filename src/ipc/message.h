@@ -53,7 +53,9 @@ enum ipc_type {
 	IPC_DROP_BODIES,  /* tail: struct ipc_body for each number asked, + a descriptor for each good one */
 	IPC_DROP_COMMIT,  /* deletion bitmap inline as tail, or as one sealed memory file */
 	IPC_DROP_COMMITTED, /* durable, or not; the maildrop is closed either way */
-	IPC_DROP_CLOSE, /* the session ended without update; no answer; may cross one, so always in turn */
+	IPC_DROP_CLOSE,  /* the session ended without update; no answer; may cross one, so always in turn */
+	IPC_DROP_RECALL, /* somebody else of this account wants the maildrop: is the session still alive? */
+	IPC_DROP_KEEP,   /* it is; a session that is not gets DROP_CLOSE instead. May cross an end */
 	IPC_TYPES
 };
 
@@ -120,6 +122,7 @@ struct ipc_setup_worker {
 	uint32_t max_sessions;
 	uint32_t login_timeout_ms; /* before login */
 	uint32_t autologout_ms;    /* after login, at least 600,000 unless a test says otherwise */
+	uint32_t takeover_ms;      /* without an octet moved, a session gives way to another; 0: never */
 	uint32_t bad_commands_max;
 	uint8_t cleartext_always; /* 1: passwords in clear from anywhere; 0: TLS or loopback only */
 	uint8_t log_level;
@@ -147,7 +150,8 @@ struct ipc_setup_keeper {
 	uint32_t threads;  /* disk threads */
 	uint32_t max_open; /* maildrops open at once, all workers together */
 	uint8_t log_level;
-	uint8_t reserved[3];
+	uint8_t shared; /* 1: several sessions may have a maildrop at once */
+	uint8_t reserved[2];
 	char mail_root[IPC_PATH_MAX]; /* every maildrop lies below it */
 };
 

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <string.h>
@@ -33,7 +34,7 @@ enum check {
 	READ_LIMIT,  /* of this process (0), nothing set (argument 2 is NULL) */
 	FLAGS,       /* fcntl: descriptor flags, seals */
 	FILE_LOCKS,  /* fcntl: SQLite's record locks */
-	SOCKET_CALL, /* ioctl: FIONBIO, FIONREAD */
+	SOCKET_CALL, /* ioctl: FIONBIO, FIONREAD, SIOCOUTQ */
 };
 
 struct call {
@@ -102,7 +103,7 @@ static int allow_call(scmp_filter_ctx filter, const struct call *call, unsigned 
 	static const unsigned flags[] = {F_GETFD,         F_SETFD,     F_GETFL,    F_SETFL,
 	                                 F_DUPFD_CLOEXEC, F_ADD_SEALS, F_GET_SEALS};
 	static const unsigned locks[] = {F_SETLK, F_SETLKW, F_GETLK};
-	static const unsigned socket_calls[] = {FIONBIO, FIONREAD};
+	static const unsigned socket_calls[] = {FIONBIO, FIONREAD, SIOCOUTQ};
 	struct scmp_arg_cmp no_exec = SCMP_CMP32(2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0);
 	struct scmp_arg_cmp thread =
 	    SCMP_CMP64(0, SCMP_CMP_MASKED_EQ, CLONE_VM | CLONE_THREAD, CLONE_VM | CLONE_THREAD);

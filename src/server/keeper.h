@@ -14,6 +14,7 @@
 enum {
 	KEEPER_FDS_PER_DROP = 2,   /* its folder and its index */
 	KEEPER_LISTINGS_MAX = 256, /* listings of long maildrops kept for their next session */
+	KEEPER_WAIT_MS = 5000, /* how long a login waits for the end of the session that has the maildrop */
 };
 #define KEEPER_LISTINGS_OCTETS (UINT64_C(512) << 20) /* of memory they may take together */
 
@@ -36,7 +37,9 @@ struct keeper {
 	struct keeper_tickets tickets;
 	struct keeper_peer *peers;
 	struct keeper_listings listings;
-	uint32_t open;    /* maildrops open or about to be */
+	struct keeper_place **places; /* by location */
+	uint32_t place_slots, place_count;
+	uint32_t open;    /* maildrops open, about to be, or waited for */
 	uint32_t commits; /* under way */
 	bool stopping;
 };
@@ -47,9 +50,15 @@ struct keeper_session {
 	struct keeper_peer *peer; /* NULL: nobody waits for the answer any more */
 	uint32_t worker;          /* its id, for the log */
 	struct keeper *keeper;
-	struct drop *drop; /* NULL while it is opened */
-	bool working;      /* an answer is owed */
-	bool listed;       /* it has its listing, or has asked for it */
+	struct keeper_place *place;
+	struct keeper_session *place_next;
+	struct drop *drop;        /* NULL while it is opened */
+	struct keeper_wait *wait; /* while the login waits for another session's end, NULL */
+	bool working;             /* an answer is owed */
+	bool listed;              /* it has its listing, or has asked for it */
+	bool committing;
+	bool recalled; /* its worker was asked whether it is alive */
+	char account[];
 };
 
 struct keeper_peer {
@@ -65,7 +74,7 @@ struct keeper_peer {
 
 struct keeper_session *keeper_find(const struct keeper_peer *peer, uint64_t id);
 /* A new session of `peer`, or NULL without memory. */
-struct keeper_session *keeper_add(struct keeper_peer *peer, uint64_t id);
+struct keeper_session *keeper_add(struct keeper_peer *peer, uint64_t id, const char *account);
 /* Takes a session out of its peer's table; it is the caller's then. */
 void keeper_take(struct keeper_session *session);
 
@@ -80,6 +89,27 @@ struct keeper_job {
 
 int keeper_open(struct keeper_peer *peer, const struct ipc_in *in, const char **why);
 int keeper_list(struct keeper_session *session, const char **why);
+/* Opens the maildrop for a new session, or one that has waited; the worker gets its answer. */
+void keeper_try_open(struct keeper_session *session);
+/* The maildrop is not to be had: tells the worker, and ends the session. */
+void keeper_turn_away(struct keeper_session *session, int err);
+
+/* --- keeper_place.c --- */
+
+/* From the ticket on, every session is at the place of its maildrop. ERR_NOMEM. */
+int keeper_place_enter(struct keeper_session *session, const char *location);
+const char *keeper_place_location(const struct keeper_session *session);
+/* Returns the place, for keeper_place_changed() once the lock is given up. */
+struct keeper_place *keeper_place_leave(struct keeper_session *session);
+/* A session has left or is done with opening: who waits may go on. Frees a place that nobody needs. */
+void keeper_place_changed(struct keeper *keeper, struct keeper_place *place);
+/* Whether another session of ours keeps this one from opening the maildrop. */
+bool keeper_is_taken(const struct keeper_session *session);
+/* The maildrop is taken. 0: the session waits, and will be tried again or turned away; ERR_BUSY: there is
+ * nothing to wait for; ERR_NOMEM. */
+int keeper_wait(struct keeper_session *session);
+/* DROP_KEEP: ERR_PEER if nobody has asked. */
+int keeper_keep(struct keeper_session *session);
 
 /* --- keeper_listing.c --- */
 

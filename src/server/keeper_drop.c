@@ -74,16 +74,19 @@ void keeper_log(struct log_line *line, enum log_level level, const char *event,
 
 void keeper_end(struct keeper_session *session)
 {
-	session->keeper->open--;
+	struct keeper *keeper = session->keeper;
+	struct keeper_place *place = keeper_place_leave(session);
+	keeper->open--;
 	if (session->peer)
 		keeper_take(session);
 	drop_close(session->drop);
 	free(session);
+	keeper_place_changed(keeper, place);
 }
 
 void keeper_close(struct keeper_session *session)
 {
-	if (session->working)
+	if (session->working && !session->wait)
 		keeper_take(session);
 	else
 		keeper_end(session);
@@ -282,6 +285,7 @@ int keeper_commit(struct keeper_session *session, struct ipc_in *in, const char 
 		job->commit = commit;
 		err = queue_job(job, commit_in_thread, commit_done);
 		if (err == ERR_NONE) {
+			session->committing = true;
 			session->keeper->commits++;
 			return ERR_NONE;
 		}

@@ -23,7 +23,7 @@ enum { TAIL_MESSAGES_MAX = 400 }; /* whose listing is read at once, and mostly f
 
 struct opening {
 	struct keeper_job job;
-	char location[TICKET_LOCATION_MAX];
+	const char *location; /* of the session's place, which stays as long as it */
 	int err;
 	struct drop *drop;
 	struct drop_report report;
@@ -139,6 +139,22 @@ static void send_failed(struct link *link, uint64_t session, int err)
 	link_send(link, IPC_DROP_FAILED, session, &failed, SPAN(""), NULL, 0);
 }
 
+static void fail_opening(struct keeper_session *session, int err)
+{
+	struct link *link = session->peer->link;
+	uint64_t id = session->id;
+	keeper_end(session);
+	send_failed(link, id, err);
+}
+
+void keeper_turn_away(struct keeper_session *session, int err)
+{
+	struct opening opening = {.location = keeper_place_location(session), .err = err};
+	error_set(&opening.job.error, "another session has it");
+	log_opening(session, &opening);
+	fail_opening(session, err);
+}
+
 static void finish_opening(struct keeper_session *session, struct opening *opening)
 {
 	session->working = false;
@@ -147,12 +163,10 @@ static void finish_opening(struct keeper_session *session, struct opening *openi
 	if (!session->peer) {
 		keeper_end(session);
 	} else if (opening->err) {
-		struct link *link = session->peer->link;
-		uint64_t id = session->id;
-		keeper_end(session);
-		send_failed(link, id, opening->err);
+		fail_opening(session, opening->err);
 	} else {
 		send_opened(session, opening);
+		keeper_place_changed(session->keeper, session->place);
 	}
 	drop_block(opening);
 }
@@ -172,11 +186,9 @@ static void open_done(uv_work_t *work, int status)
 }
 
 /* Tries without waiting; what would have to wait goes to a thread. */
-static void begin_opening(struct keeper_session *session, const struct ticket *ticket)
+void keeper_try_open(struct keeper_session *session)
 {
-	static struct opening opening;
-	opening = (struct opening){.job.session = session};
-	memcpy(opening.location, ticket->location, sizeof opening.location);
+	struct opening opening = {.job.session = session, .location = keeper_place_location(session)};
 	open_drop(&session->keeper->root, &opening, DROP_NOWAIT);
 	if (opening.err == ERR_AGAIN) {
 		struct opening *job = malloc(sizeof *job);
@@ -210,6 +222,29 @@ static int check_opening(const struct keeper *keeper, const struct ticket *ticke
 	return ERR_NONE;
 }
 
+/* A maildrop that a session of ours has is not tried: the lock would say no more. */
+static void begin_opening(struct keeper_session *session)
+{
+	session->working = true;
+	if (!keeper_is_taken(session)) {
+		keeper_try_open(session);
+		return;
+	}
+	int err = keeper_wait(session);
+	if (err)
+		keeper_turn_away(session, err);
+}
+
+static struct keeper_session *add_session(struct keeper_peer *peer, uint64_t id, const struct ticket *ticket)
+{
+	struct keeper_session *session = keeper_add(peer, id, ticket->account);
+	if (!session || keeper_place_enter(session, ticket->location) == ERR_NONE)
+		return session;
+	keeper_take(session);
+	free(session);
+	return NULL;
+}
+
 int keeper_open(struct keeper_peer *peer, const struct ipc_in *in, const char **why)
 {
 	struct keeper *keeper = peer->keeper;
@@ -220,13 +255,13 @@ int keeper_open(struct keeper_peer *peer, const struct ipc_in *in, const char **
 		return err;
 	if (err == ERR_NONE)
 		err = check_opening(keeper, &open->ticket);
-	struct keeper_session *session = err ? NULL : keeper_add(peer, in->session);
+	struct keeper_session *session = err ? NULL : add_session(peer, in->session, &open->ticket);
 	if (!session) {
 		send_failed(peer->link, in->session, err ? err : ERR_NOMEM);
 		return ERR_NONE;
 	}
 	keeper->open++;
-	begin_opening(session, &open->ticket);
+	begin_opening(session);
 	return ERR_NONE;
 }
 

@@ -32,6 +32,8 @@ static int take_request(struct link *link, struct ipc_in *in)
 		if (session)
 			keeper_close(session);
 		return ERR_NONE;
+	case IPC_DROP_KEEP:
+		return session ? keeper_keep(session) : ERR_NONE;
 	default:
 		return ERR_PEER;
 	}

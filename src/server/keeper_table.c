@@ -4,6 +4,7 @@
 #include "server/keeper.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum { SLOTS_FIRST = 64 };
 
@@ -40,16 +41,18 @@ static int grow(struct keeper_peer *peer)
 	return ERR_NONE;
 }
 
-struct keeper_session *keeper_add(struct keeper_peer *peer, uint64_t id)
+struct keeper_session *keeper_add(struct keeper_peer *peer, uint64_t id, const char *account)
 {
 	if (peer->count >= peer->slot_count && grow(peer) != ERR_NONE)
 		return NULL;
-	struct keeper_session *session = malloc(sizeof *session);
+	size_t size = strlen(account) + 1;
+	struct keeper_session *session = malloc(sizeof *session + size);
 	if (!session)
 		return NULL;
 	struct keeper_session **slot = slot_of(peer->slots, peer->slot_count, id);
 	*session = (struct keeper_session){
 	    .next = *slot, .id = id, .peer = peer, .worker = peer->id, .keeper = peer->keeper};
+	memcpy(session->account, account, size);
 	*slot = session;
 	peer->count++;
 	return session;

@@ -40,6 +40,7 @@ static void set_up_worker(struct process *process)
 	    .max_sessions = (uint32_t)conf->worker_max_sessions,
 	    .login_timeout_ms = (uint32_t)conf->login_timeout_s * 1000,
 	    .autologout_ms = (uint32_t)conf->autologout_s * 1000,
+	    .takeover_ms = (uint32_t)conf->takeover_s * 1000,
 	    .bad_commands_max = (uint32_t)conf->bad_commands_max,
 	    .cleartext_always = conf->cleartext_always,
 	    .log_level = (uint8_t)conf->log_level,
@@ -111,6 +112,7 @@ static void set_up_keeper(struct process *process)
 	    .threads = (uint32_t)conf->keeper_threads,
 	    .max_open = (uint32_t)conf->max_open,
 	    .log_level = (uint8_t)conf->log_level,
+	    .shared = conf->sharing == CONF_SNAPSHOT,
 	};
 	find_user(conf->keeper_user, &setup.uid, &setup.gid);
 	(void)snprintf(setup.mail_root, sizeof setup.mail_root, "%s", conf->mail_root);

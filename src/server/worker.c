@@ -121,10 +121,11 @@ static void on_sweep(uv_timer_t *timer)
 	uint64_t now_ms = uv_now(worker->child->loop);
 	for (uint32_t slot = 0; slot < worker->setup.max_sessions; slot++) {
 		struct session *session = worker->slots[slot];
-		if (!session || session->await == AWAIT_COMMIT ||
-		    !session->protocol->expired(session, now_ms))
+		if (!session || session->await == AWAIT_COMMIT)
 			continue;
-		session_end(session, "timeout");
+		session_note_progress(session);
+		if (session->protocol->expired(session, now_ms))
+			session_end(session, "timeout");
 	}
 	for (unsigned i = 0; i < worker->listener_count && !worker->draining; i++)
 		if (!worker->listeners[i].listening)

@@ -99,7 +99,9 @@ struct session {
 	uint64_t body_at;        /* next raw octet, as an offset in the file */
 
 	uint64_t began_ms, octets_in, octets_out;
-	uint32_t fetched; /* bodies sent whole or in part */
+	uint64_t moved_ms; /* when an octet last came in, went out, or was acknowledged */
+	uint32_t unacked;  /* octets of ours that the client had not acknowledged when last looked */
+	uint32_t fetched;  /* bodies sent whole or in part */
 	char address[NET_ADDRESS_MAX];
 };
 
@@ -151,6 +153,13 @@ void session_begin(struct worker *worker, const struct worker_listener *listener
                    const struct sockaddr *address);
 /* Runs the session as far as it goes. It may have ended (and be freed) afterwards. */
 void session_run(struct session *session);
+/* So many octets went out. */
+void session_sent(struct session *session, size_t count);
+/* Looks whether the client has taken something of what is on its way to it. */
+void session_note_progress(struct session *session);
+/* Another session of the account wants the maildrop. False: this one has ended, because its client is gone,
+ * is idle, or had said QUIT. */
+bool session_keeps(struct session *session);
 /* Ends it now: no update, unless one is done already. `result` is for the log. */
 void session_end(struct session *session, const char *result);
 

@@ -352,6 +352,17 @@ static int drop_bodies(struct session *session, struct ipc_in *in)
 	return ERR_NONE;
 }
 
+static int drop_recalled(struct session *session)
+{
+	struct link *link = session->worker->keeper;
+	uint64_t id = session->id;
+	if (!session->opened && session->await != AWAIT_OPEN)
+		return ERR_PEER;
+	if (session_keeps(session))
+		link_send(link, IPC_DROP_KEEP, id, NULL, SPAN(""), NULL, 0);
+	return ERR_NONE;
+}
+
 static int keeper_message(struct link *link, struct ipc_in *in)
 {
 	static const uint8_t awaited[IPC_TYPES] = {
@@ -362,6 +373,8 @@ static int keeper_message(struct link *link, struct ipc_in *in)
 	struct session *session = worker_find(link->owner, in->session);
 	if (!session)
 		return ERR_NONE; /* it ended while the answer was on its way */
+	if (in->type == IPC_DROP_RECALL)
+		return drop_recalled(session);
 	if (session->await == AWAIT_NOTHING || session->await != awaited[in->type])
 		return ERR_PEER;
 	session->await = AWAIT_NOTHING;

@@ -22,8 +22,7 @@ static enum next send_file(struct session *session, struct pop_output *out, uint
 	if (err)
 		return session_over(session, err == ERR_CORRUPT ? "message cut short" : "disconnected");
 	session->body_at += count;
-	session->octets_out += count;
-	pop_server_active(&session->machine, uv_now(session->worker->child->loop));
+	session_sent(session, count);
 	return pop_server_octets_sent(&session->machine, count)
 	           ? session_over(session, "message not as listed")
 	           : NEXT_STEP;

@@ -8,8 +8,11 @@
 #include "base/secret.h"
 #include "base/time.h"
 
+#include <errno.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 enum next session_over(struct session *session, const char *result)
@@ -33,6 +36,33 @@ static void poll_for(struct session *session, int events)
 
 /* --- output --- */
 
+/* Octets came in or went out. */
+static void note_moved(struct session *session)
+{
+	session->moved_ms = uv_now(session->worker->child->loop);
+}
+
+void session_sent(struct session *session, size_t count)
+{
+	session->octets_out += count;
+	session->unacked = UINT32_MAX; /* not known: looked at by the next sweep */
+	note_moved(session);
+	session->protocol->active(session, session->moved_ms);
+}
+
+/* What the kernel has taken from us may still be on its way, to a slow client for minutes. */
+void session_note_progress(struct session *session)
+{
+	int left;
+	if (!session->unacked || ioctl(session->conn.fd, SIOCOUTQ, &left) != 0)
+		return;
+	if (session->unacked != UINT32_MAX && (uint32_t)left < session->unacked) {
+		note_moved(session);
+		session->protocol->active(session, session->moved_ms);
+	}
+	session->unacked = (uint32_t)left;
+}
+
 int session_write(struct session *session, struct span octets, bool more, size_t *ret_sent)
 {
 	int err = ERR_NONE;
@@ -42,9 +72,8 @@ int session_write(struct session *session, struct span octets, bool more, size_t
 		err = conn_write(&session->conn, span_after(octets, *ret_sent), more, &count);
 		*ret_sent += count;
 	}
-	session->octets_out += *ret_sent;
 	if (*ret_sent)
-		session->protocol->active(session, uv_now(session->worker->child->loop));
+		session_sent(session, *ret_sent);
 	return err;
 }
 
@@ -98,6 +127,7 @@ enum next session_read(struct session *session, struct pop_input *in)
 	session->readable = count == WORKER_IN_SIZE - in->len;
 	in->len += count;
 	session->octets_in += count;
+	note_moved(session);
 	return NEXT_STEP;
 }
 
@@ -222,6 +252,44 @@ static void on_ready(uv_poll_t *poll, int status, int events)
 		session_run(session);
 }
 
+/* --- giving way --- */
+
+/* Has closed, or is gone, and nothing it has said is left to do. */
+static bool is_client_gone(const struct session *session)
+{
+	char octet;
+	ssize_t count = session->in.len ? 1 : recv(session->conn.fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT);
+	return count == 0 || (count < 0 && errno != EAGAIN);
+}
+
+static bool is_idle(struct session *session)
+{
+	uint32_t limit_ms = session->worker->setup.takeover_ms;
+	session_note_progress(session);
+	return limit_ms && uv_now(session->worker->child->loop) - session->moved_ms >= limit_ms;
+}
+
+bool session_keeps(struct session *session)
+{
+	struct worker *worker = session->worker;
+	uint64_t id = session->id;
+	const char *why = NULL;
+	if (session->await == AWAIT_NOTHING) { /* its end, or a command, may be here and not seen yet */
+		session->readable = true;
+		session_run(session);
+		session = worker_find(worker, id);
+		if (!session)
+			return false;
+	}
+	if (session->await == AWAIT_NOTHING && is_idle(session))
+		why = "taken over";
+	else if (session->await == AWAIT_OPEN && is_client_gone(session))
+		why = "disconnected";
+	if (why)
+		session_end(session, why);
+	return !why;
+}
+
 /* --- beginning and end --- */
 
 void session_begin(struct worker *worker, const struct worker_listener *listener, int fd,
@@ -244,7 +312,7 @@ void session_begin(struct worker *worker, const struct worker_listener *listener
 	session->worker = worker;
 	session->protocol = protocol;
 	session->poll.data = session;
-	session->began_ms = uv_now(worker->child->loop);
+	session->began_ms = session->moved_ms = uv_now(worker->child->loop);
 	session->shaking = listener->tls;
 	buf_init(&session->in, WORKER_IN_SIZE);
 	buf_init(&session->out, WORKER_OUT_SIZE);

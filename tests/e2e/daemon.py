@@ -96,6 +96,7 @@ class Daemon:
             "auth": f'accounts = "{self.folder}/accounts/accounts.sqlite"',
             "keeper": "",
             "limits": "",
+            "maildrop": "",
             "mail": f'root = "{self.mail}" location = "maildir:{self.mail}/%u"',
             "log": f'file = "{self.log}" level = debug',
         }

@@ -77,7 +77,7 @@ def log_in_noted(daemon, name="alice"):
     """A client, and the name of the worker that serves it, e.g. worker.3."""
     since = len(daemon.log_text())
     client = log_in_again(daemon, name)
-    line = daemon.wait_for("event=login", f"user={name} ", since=since)
+    line = daemon.wait_for("event=login", f":{client.sock.getsockname()[1]} ", since=since)
     return client, re.search(r"proc=(worker\.\d+)", line)[1]
 
 

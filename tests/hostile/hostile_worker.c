@@ -30,7 +30,13 @@ static struct ticket ticket;
 static unsigned opened; /* DROP_OPENED received */
 static uv_signal_t trigger;
 static uv_idle_t idle;
-static const struct mode *mode;
+static const struct mode {
+	const char *name;
+	void (*act)(void);
+	bool after_login;    /* with a ticket in hand */
+	bool after_opened;   /* with a maildrop open */
+	const char *offence; /* what the master is to log as its end; NULL: it may live */
+} * mode;
 
 /* One datagram past the channel's own checks. */
 static int send_raw(const struct link *link, const void *octets, size_t size, unsigned fd_count)
@@ -85,10 +91,10 @@ static void send_commit(uint64_t session, uint32_t total, int fd)
 	          &fd, fd >= 0);
 }
 
-static void send_login(void)
+static void send_login(uint64_t session)
 {
 	struct ipc_auth_begin begin = {.method = IPC_AUTH_PASSWORD, .tls = 1, .address = "127.0.0.1:1"};
-	link_send(&auth, IPC_AUTH_BEGIN, SESSION, &begin, SPAN("alice\0secret"), NULL, 0);
+	link_send(&auth, IPC_AUTH_BEGIN, session, &begin, SPAN("alice\0secret"), NULL, 0);
 }
 
 /* --- the wrong things --- */
@@ -105,8 +111,8 @@ static void do_auth_step_out_of_turn(void)
 
 static void do_auth_twice(void)
 {
-	send_login();
-	send_login();
+	send_login(SESSION);
+	send_login(SESSION);
 }
 
 static void do_garbage(void)
@@ -196,7 +202,7 @@ static void do_other_session(void)
 
 static void do_open(void)
 {
-	send_open(SESSION, &ticket);
+	send_open(ticket.session, &ticket);
 }
 
 /* What comes after a maildrop was opened honestly. */
@@ -224,6 +230,40 @@ static void do_no_such_message(void)
 static void do_commit_other_total(void)
 {
 	send_commit(SESSION, 50, -1);
+}
+
+static void send_simple(enum ipc_type type, uint64_t session)
+{
+	link_send(&keeper, type, session, NULL, span_of(NULL, 0), NULL, 0);
+}
+
+static void do_keep_unasked(void)
+{
+	send_simple(IPC_DROP_KEEP, SESSION);
+}
+
+/* The other worker's sessions may have any of these numbers. */
+static void do_end_others(void)
+{
+	for (uint64_t session = 1; session < 4; session++) {
+		send_simple(IPC_DROP_CLOSE, session << 24);
+		send_simple(IPC_DROP_KEEP, session << 24);
+	}
+	log_note(LOG_INFO, "hostile: all is said");
+}
+
+/* A second login to the same maildrop: the keeper asks whether the first session is alive. */
+static void do_keep_twice(void)
+{
+	if (opened == 1)
+		send_login(OTHER_SESSION);
+}
+
+static void take_recall(uint64_t session)
+{
+	send_simple(IPC_DROP_KEEP, session);
+	if (mode->act == do_keep_twice)
+		send_simple(IPC_DROP_KEEP, session);
 }
 
 static void do_unsealed_marks(void)
@@ -286,46 +326,43 @@ static void do_escape(void)
 	escape_try_all();
 }
 
-static const struct mode {
-	const char *name;
-	void (*act)(void);
-	bool after_login;    /* with a ticket in hand */
-	bool after_opened;   /* with a maildrop open */
-	const char *offence; /* what the master is to log as its end; NULL: it may live */
-} modes[] = {
-    {"auth-garbage",                     do_auth_garbage,                           .offence = "shorter than a head"},
-    {"auth-step-out-of-turn",                                  do_auth_step_out_of_turn,                                                     .offence = "out of turn"},
-    {"auth-twice-at-once",          do_auth_twice,.offence = "out of turn"},
+static const struct mode modes[] = {
+    {"auth-garbage",                        do_auth_garbage,                           .offence = "shorter than a head"},
+    {"auth-step-out-of-turn",                                     do_auth_step_out_of_turn,                                                        .offence = "out of turn"},
+    {"auth-twice-at-once",             do_auth_twice,.offence = "out of turn"},
     {"garbage",            do_garbage,                               .offence = "no such message"},
-    {"unknown-type",                          do_unknown_type,                                              .offence = "no such message"},
-    {"unused-octets-set",                                  do_unused_set,                                                              .offence = "no such message"},
-    {"oversized",      do_oversized,  .offence = "oversized"},
+    {"unknown-type",                             do_unknown_type,                                                 .offence = "no such message"},
+    {"unused-octets-set",                                     do_unused_set,                                                                 .offence = "no such message"},
+    {"oversized",         do_oversized,  .offence = "oversized"},
     {"wrong-fixed-size",do_wrong_size,.offence = "wrong size"},
-    {"tail-too-long",                        do_tail_too_long,                                                .offence = "tail too long"},
-    {"one-descriptor-too-many",                                  do_one_descriptor,                                                          .offence = "wrong number of descriptors"},
-    {"many-descriptors",           do_many_descriptors,                                                                                                                 .offence = "too many descriptors"},
+    {"tail-too-long",                           do_tail_too_long,                                                .offence = "tail too long"},
+    {"one-descriptor-too-many",                                     do_one_descriptor,                                                             .offence = "wrong number of descriptors"},
+    {"many-descriptors",              do_many_descriptors,                                                                                                                       .offence = "too many descriptors"},
     {"no-session",do_no_session,.offence = "no session number"},
-    {"speaks-for-the-master",          do_speak_for_another, .offence = "not this peer's to send"},
-    {"unknown-session",                                  do_unknown_session,                                                          .offence = "out of turn"},
-    {"commit-unknown-session", do_commit_unknown,.offence = "out of turn"},
-    {"forged-ticket",                           do_forge,                                                                            .after_login = true, .offence = "forged ticket"},
-    {"forged-seal",            do_forge_mac,                        .after_login = true, .offence = "forged ticket"},
-    {"ticket-of-another-session",                                  do_other_session,                                                           .after_login = true,
+    {"speaks-for-the-master",             do_speak_for_another, .offence = "not this peer's to send"},
+    {"unknown-session",                                     do_unknown_session,                                                             .offence = "out of turn"},
+    {"commit-unknown-session",    do_commit_unknown,.offence = "out of turn"},
+    {"forged-ticket",                              do_forge,                                                                               .after_login = true, .offence = "forged ticket"},
+    {"forged-seal",               do_forge_mac,                        .after_login = true, .offence = "forged ticket"},
+    {"ticket-of-another-session",                                     do_other_session,                                                              .after_login = true,
      .offence = "ticket of another session"},
-    {"replayed-ticket",          do_replay,.after_opened = true, .offence = "ticket used twice"},
-    {"two-requests-at-once",                 do_two_at_once,                                                                                                         .after_opened = true, .offence = "out of turn"},
-    {"no-such-message",                    do_no_such_message,                           .after_opened = true,
+    {"replayed-ticket",             do_replay,.after_opened = true, .offence = "ticket used twice"},
+    {"two-requests-at-once",                 do_two_at_once,                                                                                                            .after_opened = true, .offence = "out of turn"},
+    {"no-such-message",                       do_no_such_message,                           .after_opened = true,
      .offence = "asks for a message that is not there"},
-    {"commit-of-another-size",        do_commit_other_total,                                                 .after_opened = true,
+    {"commit-of-another-size",           do_commit_other_total,                                                    .after_opened = true,
      .offence = "commits another maildrop"},
     {"unsealed-marks",           do_unsealed_marks,          .after_opened = true, .offence = "marks that do not hold"},
-    {"does-not-read",                                  do_flood,                                                 .offence = "a limit is reached"},
-    {"control-garbage",               do_control_garbage,                                        .offence = "shorter than a head"},
-    {"control-ready-twice",                  do_control_ready,                                         .offence = "out of turn"},
-    {"control-gives-orders",    do_control_order,                                             .offence = "not this peer's to send"},
-    {"control-closed",    do_control_close,.offence = "closed its channel"},
-    {"accuses-the-keeper",                                  do_accuse,                                                           .offence = "lost a peer"},
-    {"escape",              do_escape                            },
+    {"keeps-unasked",                                     do_keep_unasked,                                                    .after_opened = true, .offence = "out of turn"},
+    {"keeps-twice",                  do_keep_twice,                                           .after_opened = true, .offence = "out of turn"},
+    {"ends-others-sessions",                     do_end_others                                        },
+    {"does-not-read",       do_flood,                                                .offence = "a limit is reached"},
+    {"control-garbage",       do_control_garbage,.offence = "shorter than a head"},
+    {"control-ready-twice",                                     do_control_ready,                                                              .offence = "out of turn"},
+    {"control-gives-orders",                 do_control_order,                                .offence = "not this peer's to send"},
+    {"control-closed",              do_control_close,                        .offence = "closed its channel"},
+    {"accuses-the-keeper", do_accuse,                                          .offence = "lost a peer"},
+    {"escape",          do_escape                     },
 };
 enum { MODES = sizeof modes / sizeof modes[0] };
 
@@ -347,6 +384,8 @@ static int auth_message(struct link *link, struct ipc_in *in)
 static int keeper_message(struct link *link, struct ipc_in *in)
 {
 	(void)link;
+	if (in->type == IPC_DROP_RECALL)
+		take_recall(in->session);
 	if (in->type == IPC_DROP_OPENED && mode->after_opened) {
 		opened++;
 		mode->act();
@@ -383,7 +422,7 @@ static void on_trigger(uv_signal_t *handle, int number)
 	(void)handle;
 	(void)number;
 	if (mode->after_login || mode->after_opened)
-		send_login();
+		send_login(SESSION);
 	else
 		mode->act();
 }
