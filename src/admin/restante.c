@@ -17,7 +17,8 @@ enum { PATH_SIZE = 4096 };
 static const struct {
 	const char *name, *about;
 } subcommands[] = {
-    {"user", "add, change, list and delete accounts"},
+    {"deliver", "put a message from standard input into a maildrop"},
+    {"user",    "add, change, list and delete accounts"            },
 };
 
 static void print_help(FILE *to)

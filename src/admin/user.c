@@ -7,6 +7,7 @@
  */
 #include "acct/acct.h"
 #include "admin/password.h"
+#include "admin/tool.h"
 #include "base/num.h"
 #include "conf/conf.h"
 #include "os/os.h"
@@ -23,7 +24,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-static const char default_config[] = RESTANTE_SYSCONFDIR "/restanted.conf";
+const char tool_name[] = "user";
 
 struct user {
 	const char *config, *accounts, *maildrop, *password_file; /* NULL: not given */
@@ -43,70 +44,30 @@ struct command {
 	int (*run)(struct user *user);
 };
 
-/* --- messages and exit codes --- */
-
-static int __attribute__((format(printf, 2, 3))) complain(int status, const char *format, ...)
-{
-	va_list arguments;
-	va_start(arguments, format);
-	fprintf(stderr, "restante user: ");
-	vfprintf(stderr, format, arguments);
-	fprintf(stderr, "\n");
-	va_end(arguments);
-	return status;
-}
-
-static int status_of(int err)
-{
-	switch (err) {
-	case ERR_NOTFOUND:
-		return EX_NOINPUT;
-	case ERR_DENIED:
-	case ERR_READONLY:
-		return EX_NOPERM;
-	case ERR_BUSY:
-		return EX_TEMPFAIL;
-	case ERR_NOMEM:
-		return EX_OSERR;
-	case ERR_CORRUPT:
-	case ERR_SYNTAX:
-		return EX_DATAERR;
-	default:
-		return EX_IOERR;
-	}
-}
+/* --- messages --- */
 
 /* What the store answered to a change of the account. */
 static int complain_change(const struct user *user, int err)
 {
 	if (err == ERR_NOTFOUND)
-		return complain(EX_NOUSER, "there is no account %s; `restante user list` shows them.",
-		                user->name_text);
+		return tool_complain(EX_NOUSER, "there is no account %s; `restante user list` shows them.",
+		                     user->name_text);
 	if (err == ERR_EXISTS)
-		return complain(
+		return tool_complain(
 		    EX_CANTCREAT,
 		    "there is an account %s already; `restante user passwd` changes its password.",
 		    user->name_text);
-	return complain(status_of(err), "account %s in %s: %s; nothing was changed.", user->name_text,
-	                user->accounts, err_text(err));
+	return tool_complain(tool_status_of(err), "account %s in %s: %s; nothing was changed.",
+	                     user->name_text, user->accounts, err_text(err));
 }
 
 /* --- the accounts file, as the user auth runs as --- */
 
 static int load_config(struct user *user)
 {
-	static struct conf_errors errors;
-	const char *path = user->config ? user->config : default_config;
-	int err = conf_load(path, &user->conf, &errors);
-	if (err == ERR_NOTFOUND && !user->config)
-		return complain(EX_CONFIG,
-		                "there is no %s: name the configuration with --config FILE, or the accounts "
-		                "file with --accounts FILE.",
-		                path);
-	if (err) {
-		conf_print_errors(&errors, path, stderr);
-		return EX_CONFIG;
-	}
+	int status = tool_load_config(user->config, &user->conf);
+	if (status)
+		return status;
 	user->accounts = user->conf.accounts;
 	return EX_OK;
 }
@@ -119,10 +80,10 @@ static int find_owner(const struct user *user, uint32_t *ret_uid, uint32_t *ret_
 	if (name[0]) {
 		if (os_find_user(name, ret_uid, ret_gid) == ERR_NONE)
 			return EX_OK;
-		return complain(EX_NOUSER,
-		                "there is no user %s (auth.user in the configuration): create it, or "
-		                "name another.",
-		                name);
+		return tool_complain(EX_NOUSER,
+		                     "there is no user %s (auth.user in the configuration): create it, or "
+		                     "name another.",
+		                     name);
 	}
 	char folder[CONF_VALUE_MAX] = ".";
 	const char *slash = strrchr(user->accounts, '/');
@@ -130,7 +91,7 @@ static int find_owner(const struct user *user, uint32_t *ret_uid, uint32_t *ret_
 		(void)snprintf(folder, sizeof folder, "%.*s/", (int)(slash - user->accounts), user->accounts);
 	struct stat stat_buf;
 	if (stat(folder, &stat_buf) != 0)
-		return complain(EX_NOINPUT, "folder %s: %s.", folder, strerror(errno));
+		return tool_complain(EX_NOINPUT, "folder %s: %s.", folder, strerror(errno));
 	*ret_uid = stat_buf.st_uid;
 	*ret_gid = stat_buf.st_gid;
 	return EX_OK;
@@ -146,7 +107,7 @@ static int become_owner(const struct user *user)
 	if (status)
 		return status;
 	if (os_become(uid, gid, "", &error) != ERR_NONE)
-		return complain(EX_OSERR, "%s.", error.text);
+		return tool_complain(EX_OSERR, "%s.", error.text);
 	return EX_OK;
 }
 
@@ -156,11 +117,11 @@ static int open_accounts(struct user *user, bool create)
 	int err = acct_open(user->accounts, create ? ACCT_CREATE : ACCT_CHANGE, &user->acct, &error);
 	if (!err)
 		return EX_OK;
-	(void)complain(status_of(err), "%s.", error.text);
+	(void)tool_complain(tool_status_of(err), "%s.", error.text);
 	if (err == ERR_DENIED || err == ERR_READONLY)
 		fprintf(stderr, "The file and its folder have to be writable for uid %u%s.\n", geteuid(),
 		        user->conf.auth_user[0] ? ", which auth runs as" : "");
-	return status_of(err);
+	return tool_status_of(err);
 }
 
 /* --- passwords --- */
@@ -168,20 +129,21 @@ static int open_accounts(struct user *user, bool create)
 static int complain_password(const char *from, int err)
 {
 	if (err == ERR_CHANGED)
-		return complain(EX_DATAERR, "the two passwords differ; nothing was changed.");
+		return tool_complain(EX_DATAERR, "the two passwords differ; nothing was changed.");
 	if (err == ERR_CLOSED)
-		return complain(EX_NOINPUT, "%s holds no password; nothing was changed.", from);
+		return tool_complain(EX_NOINPUT, "%s holds no password; nothing was changed.", from);
 	if (err == ERR_FULL || err == ERR_SYNTAX)
-		return complain(EX_DATAERR, "a password is 1 to %d octets without NUL; nothing was changed.",
-		                ACCT_PASSWORD_MAX);
-	return complain(status_of(err), "%s: %s; nothing was changed.", from, err_text(err));
+		return tool_complain(EX_DATAERR,
+		                     "a password is 1 to %d octets without NUL; nothing was changed.",
+		                     ACCT_PASSWORD_MAX);
+	return tool_complain(tool_status_of(err), "%s: %s; nothing was changed.", from, err_text(err));
 }
 
 static int read_password_file(struct user *user)
 {
 	int fd = open(user->password_file, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return complain(EX_NOINPUT, "%s: %s.", user->password_file, strerror(errno));
+		return tool_complain(EX_NOINPUT, "%s: %s.", user->password_file, strerror(errno));
 	int err = password_read(fd, &user->password);
 	(void)close(fd);
 	return err ? complain_password(user->password_file, err) : EX_OK;
@@ -211,12 +173,13 @@ static int check_maildrop(const struct user *user)
 	const char *path = user->maildrop + strlen(scheme);
 	if (strncmp(user->maildrop, scheme, strlen(scheme)) != 0 || acct_location_check(user->maildrop) ||
 	    strlen(user->maildrop) >= ACCT_LOCATION_MAX)
-		return complain(EX_DATAERR, "a maildrop is given like maildir:/srv/mail/alice, not like %s.",
-		                user->maildrop);
+		return tool_complain(EX_DATAERR,
+		                     "a maildrop is given like maildir:/srv/mail/alice, not like %s.",
+		                     user->maildrop);
 	size_t len = strlen(root);
 	if (root[0] && (strncmp(path, root, len) != 0 || (len > 1 && path[len] != '/')))
-		return complain(EX_DATAERR, "%s does not lie below %s (mail.root in the configuration).",
-		                path, root);
+		return tool_complain(EX_DATAERR, "%s does not lie below %s (mail.root in the configuration).",
+		                     path, root);
 	return EX_OK;
 }
 
@@ -226,7 +189,7 @@ static int add(struct user *user)
 	char name[ACCT_NAME_MAX + 1];
 	struct acct_row row;
 	if (acct_name_prepare(user->name, name) != ERR_NONE)
-		return complain(
+		return tool_complain(
 		    EX_DATAERR,
 		    "%s cannot be the name of an account: 1 to %d octets of printable UTF-8 without / "
 		    "and %%, not beginning with . or -.",
@@ -238,9 +201,9 @@ static int add(struct user *user)
 		memcpy(location, user->maildrop, strlen(user->maildrop) + 1);
 	else if (user->conf.mail_location[0] &&
 	         acct_location(user->conf.mail_location, span_str(name), location, sizeof location))
-		return complain(EX_DATAERR,
-		                "mail.location in the configuration, %s, gives account %s no maildrop.",
-		                user->conf.mail_location, name);
+		return tool_complain(EX_DATAERR,
+		                     "mail.location in the configuration, %s, gives account %s no maildrop.",
+		                     user->conf.mail_location, name);
 	int err = acct_find(user->acct, user->name, &row);
 	if (err != ERR_NOTFOUND)
 		return complain_change(user, err ? err : ERR_EXISTS);
@@ -306,9 +269,9 @@ static int parse_limit(int (*parse)(struct span, uint64_t, uint64_t *), const ch
 	else if (strcmp(text, "default") == 0)
 		*limit = ACCT_QUOTA_DEFAULT;
 	else if (parse(span_str(text), ACCT_QUOTA_MAX, limit) != ERR_NONE || *limit == 0)
-		return complain(EX_DATAERR,
-		                "%s is no limit: a number (octets also like 500M or 10G), none, or default.",
-		                text);
+		return tool_complain(
+		    EX_DATAERR, "%s is no limit: a number (octets also like 500M or 10G), none, or default.",
+		    text);
 	return EX_OK;
 }
 
@@ -376,7 +339,7 @@ static int list(struct user *user)
 		printf("\n");
 	json_decref(array);
 	if (err)
-		return complain(status_of(err), "%s: %s.", user->accounts, err_text(err));
+		return tool_complain(tool_status_of(err), "%s: %s.", user->accounts, err_text(err));
 	return EX_OK;
 }
 
@@ -410,12 +373,12 @@ static void print_help(FILE *to)
 	        "  --messages LIMIT      quota: messages, or none, or default\n"
 	        "  --json                list: as JSON\n\n"
 	        "A password is asked for at the terminal; it is never given as an argument.\n",
-	        default_config);
+	        tool_default_config);
 }
 
 static int refuse_usage(const char *reason, const char *what)
 {
-	return complain(EX_USAGE, "%s%s; `restante user --help` says how.", reason, what);
+	return tool_complain(EX_USAGE, "%s%s; `restante user --help` says how.", reason, what);
 }
 
 /* -1: go on; else the exit status. */
@@ -492,8 +455,8 @@ static int run(const struct command *command, struct user *user)
 		status = open_accounts(user, command->run == add);
 	if (!status)
 		status = command->run(user);
-	if (!status && fflush(stdout) != 0)
-		status = complain(EX_IOERR, "standard output: %s.", strerror(errno));
+	if (!status)
+		status = tool_flush();
 	secret_finish(&user->password);
 	acct_close(user->acct);
 	return status;

@@ -157,3 +157,30 @@ size_t pop_undot_decode(struct pop_undot *undot, struct span *wire, char *to)
 	}
 	return len;
 }
+
+size_t pop_lf_feed(struct pop_lf *lf, struct span raw, char *to)
+{
+	size_t len = 0;
+	while (raw.len) {
+		if (lf->cr && raw.ptr[0] != '\n')
+			to[len++] = '\r';
+		lf->cr = false;
+		size_t text = span_find(raw, '\r');
+		memcpy(to + len, raw.ptr, text);
+		len += text;
+		raw = span_after(raw, text);
+		if (raw.len) {
+			lf->cr = true;
+			raw = span_after(raw, 1);
+		}
+	}
+	return len;
+}
+
+size_t pop_lf_finish(struct pop_lf *lf, char to[1])
+{
+	size_t len = lf->cr;
+	to[0] = '\r';
+	lf->cr = false;
+	return len;
+}

@@ -52,4 +52,16 @@ struct pop_undot {
 enum { POP_UNDOT_HELD = 2 }; /* octets that may be held back between calls */
 size_t pop_undot_decode(struct pop_undot *undot, struct span *wire, char *to);
 
+/* --- taking text in from elsewhere: any line ends in, lines that end in LF out --- */
+
+struct pop_lf {
+	bool cr; /* held back until it is known what follows */
+};
+
+/* CRLF becomes LF; a CR or LF by itself stays. Writes at most raw.len + 1 octets and returns how many. */
+size_t pop_lf_feed(struct pop_lf *lf, struct span raw, char *to);
+
+/* What was held back; 0 or 1 octet. */
+size_t pop_lf_finish(struct pop_lf *lf, char to[1]);
+
 #endif

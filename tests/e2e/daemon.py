@@ -113,8 +113,12 @@ class Daemon:
         self.conf.write_text(text + extra, encoding="utf-8")
 
     def restante(self, *words, password=None):
-        return subprocess.run([BUILD / "src/admin/restante", "user", words[0], "--config", self.conf, *words[1:]],
-                              input=password, capture_output=True, check=False, timeout=WAIT)
+        return self.command("user", *words, given=password)
+
+    def command(self, name, *words, given=None):
+        """A subcommand of `restante` on this configuration."""
+        return subprocess.run([BUILD / "src/admin/restante", name, "--config", self.conf, *words],
+                              input=given, capture_output=True, check=False, timeout=WAIT)
 
     def add_account(self, name, password="sesame"):
         run = self.restante("add", "--password-stdin", name, password=password.encode() + b"\n")

@@ -242,6 +242,36 @@ static void test_line_ends_of_files(void **state)
 	}
 }
 
+static void test_taking_text_in(void **state)
+{
+	static const struct {
+		struct span raw, text;
+	} rows[] = {
+	    {TEXT("a\r\nb\n\r\n"),    TEXT("a\nb\n\n")   },
+	    {TEXT("a\r\r\nb\r"),      TEXT("a\r\nb\r")   },
+	    {TEXT("\r"),              TEXT("\r")         },
+	    {TEXT("\r\n"),            TEXT("\n")         },
+	    {TEXT("\n\r\0\r\n.\r\n"), TEXT("\n\r\0\n.\n")},
+	    {TEXT(""),                TEXT("")           },
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+		for (size_t piece = 1; piece <= rows[i].raw.len + 1; piece++) {
+			struct pop_lf lf = {0};
+			char got[64];
+			size_t len = 0;
+			for (struct span rest = rows[i].raw; rest.len;) {
+				size_t now = piece < rest.len ? piece : rest.len;
+				size_t more = pop_lf_feed(&lf, span_first(rest, now), got + len);
+				assert_true(more <= now + 1);
+				len += more;
+				rest = span_after(rest, now);
+			}
+			len += pop_lf_finish(&lf, got + len);
+			assert_true(span_equal(span_of(got, len), rows[i].text));
+		}
+}
+
 static void test_lines(void **state)
 {
 	static const struct {
@@ -278,6 +308,7 @@ int main(void)
 	    cmocka_unit_test(test_round_trip),
 	    cmocka_unit_test(test_false_ends),
 	    cmocka_unit_test(test_line_ends_of_files),
+	    cmocka_unit_test(test_taking_text_in),
 	    cmocka_unit_test(test_lines),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

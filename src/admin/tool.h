@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/* What the subcommands of `restante` have in common: how they complain, exit, and read the configuration. */
+#ifndef ADMIN_TOOL_H
+#define ADMIN_TOOL_H
+
+#include "conf/conf.h"
+
+/* "user": the subcommand; each program defines its own. */
+extern const char tool_name[];
+
+/* Where the configuration is when nobody says otherwise. */
+extern const char tool_default_config[];
+
+/* Says "restante SUB: ..." on standard error and returns `status`. */
+int tool_complain(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* The exit status (sysexits.h) nearest to an enum err. */
+int tool_status_of(int err);
+
+/* Loads the configuration file; NULL is the default one. 0, or the exit status after complaining. */
+int tool_load_config(const char *path, struct conf *ret);
+
+/* Writes out what is buffered for standard output. 0, or the exit status after complaining. */
+int tool_flush(void);
+
+#endif
