@@ -87,6 +87,11 @@ int drop_open(const struct drop_root *root, const char *location, unsigned flags
 	return err ? err : kind->open(root, path, flags, ret, ret_report, error);
 }
 
+bool drop_is_shared(const struct drop *drop)
+{
+	return drop->shared;
+}
+
 uint32_t drop_count(const struct drop *drop)
 {
 	return drop->index.head.count;

@@ -22,6 +22,7 @@ struct drop; /* an open, locked maildrop */
 
 enum drop_flag {
 	DROP_NOWAIT = 1, /* ERR_AGAIN instead of waiting for the disk */
+	DROP_SHARED = 2, /* beside others that say so too, if its kind can be: see drop_is_shared() */
 };
 
 /* The limits of a maildrop. */
@@ -69,6 +70,9 @@ void drop_root_close(struct drop_root *root);
  * ERR_NOSPACE, ERR_FULL, ERR_NOMEM, ERR_AGAIN. */
 int drop_open(const struct drop_root *root, const char *location, unsigned flags, struct drop **ret,
               struct drop_report *ret_report, struct error *error);
+
+/* Others may have it open too. */
+bool drop_is_shared(const struct drop *drop);
 
 /* Messages in the snapshot. */
 uint32_t drop_count(const struct drop *drop);

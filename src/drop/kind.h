@@ -31,6 +31,7 @@ extern const struct drop_kind maildir_kind;
 struct drop {
 	const struct drop_kind *kind;
 	int folder; /* where its files lie */
+	bool shared;
 	struct index index;
 };
 

@@ -48,7 +48,7 @@ static bool is_fresh(const struct index *index, const struct index_seen seen[IND
 static int write_beside(int folder, const struct catalog *catalog,
                         const struct index_seen seen[INDEX_FOLDERS], struct index *ret)
 {
-	(void)unlinkat(folder, INDEX_NAME_NEW, 0); /* left by a crash: the lock is ours */
+	(void)unlinkat(folder, INDEX_NAME_NEW, 0); /* left by a crash: we are alone */
 	int fd = file_create(folder, INDEX_NAME_NEW, 0600);
 	if (fd < 0)
 		return err_from_errno(errno);
@@ -111,6 +111,29 @@ static int update_index(struct drop *drop, struct drop_report *report)
 	return err;
 }
 
+/* Who renews the index does it alone: sessions that share the maildrop wait, and find it done. Makes folders
+ * that are missing; close *ret_guard in the end. */
+static int lock_index(int folder, const char *path, int *ret_guard, struct error *error)
+{
+	struct index_seen seen[INDEX_FOLDERS];
+	int err = scan_look(folder, seen);
+	if (err == ERR_NOTFOUND)
+		err = maildir_make_folders(folder, path, error);
+	int guard = err ? -1 : file_open(folder, "new", O_RDONLY | O_DIRECTORY, false);
+	if (err || guard < 0) {
+		err = err ? err : err_from_errno(errno);
+		error_set(error, "maildrop %s: new/ or cur/ can not be used: %s", path, err_text(err));
+		return err;
+	}
+	while (flock(guard, LOCK_EX) != 0)
+		if (errno != EINTR) {
+			(void)close(guard);
+			return ERR_IO;
+		}
+	*ret_guard = guard;
+	return ERR_NONE;
+}
+
 /* A valid index, and folders as it says: done. */
 static int open_index(struct drop *drop, const char *path, bool nowait, struct drop_report *report,
                       struct error *error)
@@ -124,11 +147,6 @@ static int open_index(struct drop *drop, const char *path, bool nowait, struct d
 	if (err && nowait)
 		return ERR_AGAIN;
 	err = scan_look(drop->folder, seen);
-	if (err == ERR_NOTFOUND && !nowait) {
-		err = maildir_make_folders(drop->folder, path, error);
-		if (err == ERR_NONE)
-			err = scan_look(drop->folder, seen);
-	}
 	if (err) {
 		error_set(error, "maildrop %s: new/ or cur/ can not be used: %s", path, err_text(err));
 		return nowait ? ERR_AGAIN : err;
@@ -145,11 +163,28 @@ static int open_index(struct drop *drop, const char *path, bool nowait, struct d
 	return err;
 }
 
+static int open_index_alone(struct drop *drop, const char *path, struct drop_report *report,
+                            struct error *error)
+{
+	int guard;
+	int err = lock_index(drop->folder, path, &guard, error);
+	if (err)
+		return err;
+	err = open_index(drop, path, false, report, error);
+	(void)close(guard);
+	return err;
+}
+
 static int reindex(struct drop *drop, struct drop_report *report, struct error *error)
 {
+	int guard;
 	*report = (struct drop_report){0};
 	index_close(&drop->index);
-	int err = update_index(drop, report);
+	int err = lock_index(drop->folder, ".", &guard, error);
+	if (err)
+		return err;
+	err = update_index(drop, report);
+	(void)close(guard);
 	if (err)
 		error_set(error, "can not read the messages: %s", err_text(err));
 	return err;
@@ -166,19 +201,20 @@ static void close_drop(struct drop *drop)
 static int open_drop(const struct drop_root *root, const char *path, unsigned flags, struct drop **ret,
                      struct drop_report *ret_report, struct error *error)
 {
-	bool nowait = flags & DROP_NOWAIT;
+	bool nowait = flags & DROP_NOWAIT, shared = flags & DROP_SHARED;
 	struct drop_report report = {0};
 	struct drop *drop = malloc(sizeof *drop);
 	if (!drop)
 		return ERR_NOMEM;
-	*drop = (struct drop){.kind = &maildir_kind, .folder = -1, .index.fd = -1};
+	*drop = (struct drop){.kind = &maildir_kind, .folder = -1, .shared = shared, .index.fd = -1};
 	int err = maildir_open_folder(root, path, nowait, &drop->folder, error);
-	if (err == ERR_NONE && flock(drop->folder, LOCK_EX | LOCK_NB) != 0) {
+	if (err == ERR_NONE && flock(drop->folder, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB) != 0) {
 		err = errno == EWOULDBLOCK ? ERR_BUSY : ERR_IO;
 		error_set(error, "maildrop %s: can not be locked: %m", path);
 	}
 	if (err == ERR_NONE)
-		err = open_index(drop, path, nowait, &report, error);
+		err = nowait ? open_index(drop, path, true, &report, error)
+		             : open_index_alone(drop, path, &report, error);
 	if (err) {
 		close_drop(drop);
 		return err;

@@ -147,8 +147,9 @@ struct ipc_setup_auth {
 struct ipc_setup_keeper {
 	uint32_t id;
 	uint32_t uid, gid;
-	uint32_t threads;  /* disk threads */
-	uint32_t max_open; /* maildrops open at once, all workers together */
+	uint32_t threads;     /* disk threads */
+	uint32_t max_open;    /* maildrops open at once, all workers together */
+	uint32_t per_account; /* of one account */
 	uint8_t log_level;
 	uint8_t shared; /* 1: several sessions may have a maildrop at once */
 	uint8_t reserved[2];

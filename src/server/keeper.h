@@ -103,6 +103,8 @@ const char *keeper_place_location(const struct keeper_session *session);
 struct keeper_place *keeper_place_leave(struct keeper_session *session);
 /* A session has left or is done with opening: who waits may go on. Frees a place that nobody needs. */
 void keeper_place_changed(struct keeper *keeper, struct keeper_place *place);
+/* Sessions of this one's account at the maildrop, those that wait and itself included. */
+uint32_t keeper_count_account(const struct keeper_session *session);
 /* Whether another session of ours keeps this one from opening the maildrop. */
 bool keeper_is_taken(const struct keeper_session *session);
 /* The maildrop is taken. 0: the session waits, and will be tried again or turned away; ERR_BUSY: there is

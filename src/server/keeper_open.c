@@ -77,11 +77,13 @@ static void drop_block(struct opening *opening)
 
 /* --- open --- */
 
-static void open_drop(const struct drop_root *root, struct opening *opening, unsigned flags)
+static void open_drop(struct opening *opening, unsigned flags)
 {
+	const struct keeper *keeper = opening->job.session->keeper;
+	unsigned how = flags | (keeper->setup.shared ? DROP_SHARED : 0u);
 	opening->blob = -1;
-	opening->err =
-	    drop_open(root, opening->location, flags, &opening->drop, &opening->report, &opening->job.error);
+	opening->err = drop_open(&keeper->root, opening->location, how, &opening->drop, &opening->report,
+	                         &opening->job.error);
 	if (opening->err || drop_count(opening->drop) > TAIL_MESSAGES_MAX)
 		return;
 	opening->err = make_listing(opening, flags);
@@ -174,7 +176,7 @@ static void finish_opening(struct keeper_session *session, struct opening *openi
 static void open_in_thread(uv_work_t *work)
 {
 	struct opening *opening = work->data;
-	open_drop(&opening->job.session->keeper->root, opening, 0);
+	open_drop(opening, 0);
 }
 
 static void open_done(uv_work_t *work, int status)
@@ -189,7 +191,7 @@ static void open_done(uv_work_t *work, int status)
 void keeper_try_open(struct keeper_session *session)
 {
 	struct opening opening = {.job.session = session, .location = keeper_place_location(session)};
-	open_drop(&session->keeper->root, &opening, DROP_NOWAIT);
+	open_drop(&opening, DROP_NOWAIT);
 	if (opening.err == ERR_AGAIN) {
 		struct opening *job = malloc(sizeof *job);
 		if (job) {
@@ -226,11 +228,12 @@ static int check_opening(const struct keeper *keeper, const struct ticket *ticke
 static void begin_opening(struct keeper_session *session)
 {
 	session->working = true;
-	if (!keeper_is_taken(session)) {
+	int err = keeper_count_account(session) > session->keeper->setup.per_account ? ERR_BUSY : ERR_NONE;
+	if (!err && !keeper_is_taken(session)) {
 		keeper_try_open(session);
 		return;
 	}
-	int err = keeper_wait(session);
+	err = err ? err : keeper_wait(session);
 	if (err)
 		keeper_turn_away(session, err);
 }

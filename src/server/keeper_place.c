@@ -108,6 +108,14 @@ const char *keeper_place_location(const struct keeper_session *session)
 	return session->place->location;
 }
 
+uint32_t keeper_count_account(const struct keeper_session *session)
+{
+	uint32_t count = 0;
+	for (const struct keeper_session *at = session->place->sessions; at; at = at->place_next)
+		count += strcmp(at->account, session->account) == 0;
+	return count;
+}
+
 /* --- waiting --- */
 
 static void free_wait(uv_handle_t *handle)
@@ -148,7 +156,7 @@ static int start_waiting(struct keeper_session *session)
 /* Has the maildrop, or is opening it, so that a second one cannot. */
 static bool is_holder(const struct keeper_session *session)
 {
-	return !session->wait && (!session->drop || !session->keeper->setup.shared);
+	return !session->wait && (!session->drop || !drop_is_shared(session->drop));
 }
 
 static struct keeper_session *find_holder(const struct keeper_session *session)
@@ -164,11 +172,11 @@ bool keeper_is_taken(const struct keeper_session *session)
 	return find_holder(session) != NULL;
 }
 
-/* Whether the holder will be gone soon by itself: its worker has no say any more. In a shared maildrop
- * it is only being opened: it lets others in when that is done. */
+/* Whether the holder will be gone soon by itself: its worker has no say any more. One that is opening a
+ * maildrop which may be shared lets others in when that is done. */
 static bool is_passing(const struct keeper_session *holder)
 {
-	return holder->committing || !holder->peer || holder->keeper->setup.shared;
+	return holder->committing || !holder->peer || (!holder->drop && holder->keeper->setup.shared);
 }
 
 int keeper_wait(struct keeper_session *session)
@@ -228,7 +236,7 @@ void keeper_place_changed(struct keeper *keeper, struct keeper_place *place)
 		tried = true;
 	}
 	place->waking = false;
-	if (tried && waiter && !keeper->setup.shared) /* one of them has it now */
+	if (tried && waiter && !is_passing(find_holder(waiter))) /* one of them has it now */
 		turn_away(keeper, place);
 	else
 		free_if_empty(keeper, place);

@@ -111,6 +111,7 @@ static void set_up_keeper(struct process *process)
 	    .id = process->id,
 	    .threads = (uint32_t)conf->keeper_threads,
 	    .max_open = (uint32_t)conf->max_open,
+	    .per_account = (uint32_t)conf->per_account,
 	    .log_level = (uint8_t)conf->log_level,
 	    .shared = conf->sharing == CONF_SNAPSHOT,
 	};

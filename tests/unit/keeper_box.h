@@ -49,7 +49,9 @@ static inline int setup(void **state)
 	box = *state;
 	log_init(2, LOG_ERROR, "");
 	child = (struct child){.loop = uv_default_loop(), .kind = IPC_KEEPER, .owner = &keeper};
-	keeper = (struct keeper){.child = &child, .root = box->drop_root, .setup.max_open = 100};
+	keeper = (struct keeper){
+	    .child = &child, .root = box->drop_root, .setup = {.max_open = 100, .per_account = 5}
+        };
 	keeper_tickets_rekey(&keeper.tickets, &key);
 	ipc_channel_init(&master, pair[0], IPC_MASTER, IPC_KEEPER, 1);
 	if (link_open(&child.control, child.loop, pair[1], IPC_KEEPER, IPC_MASTER, 0, &control_ops, &child) !=
@@ -202,6 +204,34 @@ static inline void expect_committed(uint64_t session, int want, uint32_t removed
 	const struct ipc_drop_committed *committed = in.fixed;
 	assert_int_equal(committed->err, want);
 	assert_int_equal(committed->removed, removed);
+	ipc_in_finish(&in);
+}
+
+static inline void send_body(uint64_t session, const uint32_t *numbers, uint32_t count)
+{
+	struct ipc_drop_body body = {.count = count};
+	request(IPC_DROP_BODY, session, &body, span_of((const char *)numbers, count * sizeof *numbers));
+}
+
+static inline void expect_bodies(uint64_t session, const int *errs, uint32_t count)
+{
+	struct ipc_in in;
+	assert_int_equal(await(&worker, &in), ERR_NONE);
+	assert_int_equal(in.type, IPC_DROP_BODIES);
+	assert_int_equal(in.session, session);
+	assert_int_equal(((const struct ipc_drop_bodies *)in.fixed)->count, count);
+	const struct ipc_body *body = (const void *)in.tail.ptr;
+	unsigned fd = 0;
+	for (uint32_t i = 0; i < count; i++) {
+		assert_int_equal(body[i].err, errs[i]);
+		if (errs[i])
+			continue;
+		char text[16];
+		assert_int_equal(pread(in.fds[fd], text, sizeof text, 0), body[i].length);
+		assert_int_equal(text[0] - '0', body[i].number);
+		assert_int_equal(write(in.fds[fd++], "x", 1), -1); /* it is for reading */
+	}
+	assert_int_equal(in.fd_count, fd);
 	ipc_in_finish(&in);
 }
 

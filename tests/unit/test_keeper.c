@@ -4,34 +4,6 @@
 
 #include "drop/index.h"
 
-static void send_body(uint64_t session, const uint32_t *numbers, uint32_t count)
-{
-	struct ipc_drop_body body = {.count = count};
-	request(IPC_DROP_BODY, session, &body, span_of((const char *)numbers, count * sizeof *numbers));
-}
-
-static void expect_bodies(uint64_t session, const int *errs, uint32_t count)
-{
-	struct ipc_in in;
-	assert_int_equal(await(&worker, &in), ERR_NONE);
-	assert_int_equal(in.type, IPC_DROP_BODIES);
-	assert_int_equal(in.session, session);
-	assert_int_equal(((const struct ipc_drop_bodies *)in.fixed)->count, count);
-	const struct ipc_body *body = (const void *)in.tail.ptr;
-	unsigned fd = 0;
-	for (uint32_t i = 0; i < count; i++) {
-		assert_int_equal(body[i].err, errs[i]);
-		if (errs[i])
-			continue;
-		char text[16];
-		assert_int_equal(pread(in.fds[fd], text, sizeof text, 0), body[i].length);
-		assert_int_equal(text[0] - '0', body[i].number);
-		assert_int_equal(write(in.fds[fd++], "x", 1), -1); /* it is for reading */
-	}
-	assert_int_equal(in.fd_count, fd);
-	ipc_in_finish(&in);
-}
-
 static void put_three(void)
 {
 	box_put_text(box, "new/1.x", "1\n");

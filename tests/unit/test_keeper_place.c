@@ -207,6 +207,43 @@ static void test_worker_dies_with_both(void **state)
 	connect_worker();
 }
 
+static void test_shared(void **state)
+{
+	(void)state;
+	box_put_text(box, "new/1.x", "1\n");
+	keeper.setup.shared = 1;
+	for (uint64_t session = 1; session <= 3;
+	     session++) /* the later ones wait while the first is opening */
+		send_open(session);
+	for (uint64_t session = 1; session <= 3; session++)
+		expect_opened(session, 1);
+	expect_silence(); /* nobody was asked to go */
+	send_commit(1, 1, 1, SPAN("\1"));
+	expect_committed(1, ERR_NONE, 1);
+	send_commit(2, 1, 1, SPAN("\1"));
+	expect_committed(2, ERR_NONE, 1);
+	send_body(3, (const uint32_t[]){1}, 1);
+	expect_bodies(3, (const int[]){ERR_NOTFOUND}, 1);
+}
+
+static void test_limit_per_account(void **state)
+{
+	(void)state;
+	keeper.setup.shared = 1;
+	keeper.setup.per_account = 2;
+	for (uint64_t session = 1; session <= 2; session++) {
+		send_open(session);
+		expect_opened(session, 0);
+	}
+	send_open(3);
+	expect_failed(3, ERR_BUSY);
+	open_as(4, "bob"); /* another account */
+	expect_opened(4, 0);
+	end(1);
+	send_open(5);
+	expect_opened(5, 0);
+}
+
 static void test_keep_unasked(void **state)
 {
 	(void)state;
@@ -229,6 +266,8 @@ int main(void)
 	    KEEPER_TEST(test_commit_crosses_recall),
 	    KEEPER_TEST(test_worker_that_does_not_answer),
 	    KEEPER_TEST(test_worker_dies_with_both),
+	    KEEPER_TEST(test_shared),
+	    KEEPER_TEST(test_limit_per_account),
 	    KEEPER_TEST(test_keep_unasked),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
