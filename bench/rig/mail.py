@@ -68,7 +68,7 @@ def make_maildir(path, account, count, octets, owner):
 
 
 class Maildrops:
-    """Maildirs below `folder`/mail and, for pop3-load, a file of accounts for each set."""
+    """Maildirs below `folder`/mail and, for the load generator, a file of accounts for each set."""
 
     def __init__(self, folder, owner):
         self.folder = folder

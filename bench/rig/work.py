@@ -29,11 +29,11 @@ class Work:
 
     @property
     def unit(self):
-        return {"retr": "MB per CPU-s", "drain": "MB per CPU-s", "idle": "KiB"}.get(self.profile, "us")
+        return {"fetch": "MB per CPU-s", "drain": "MB per CPU-s", "idle": "KiB"}.get(self.profile, "us")
 
     @property
     def more_is_better(self):
-        return self.profile in ("retr", "drain")
+        return self.profile in ("fetch", "drain")
 
 
 WORKS = [
@@ -43,14 +43,14 @@ WORKS = [
     Work("poll-tls-resumed", "the same, TLS, resumed", "small", "poll", 16, "tls", resume=True),
     Work("uidl-100", "login + CAPA + UIDL + QUIT, 100 messages", "small", "uidl", 16),
     Work("uidl-10000", "the same, 10,000 messages, warm index", "many", "uidl", 4, target=10),
-    Work("retr-4k", "RETR 4 KiB, one by one", "small", "retr", 16, passes=10),
-    Work("retr-4k-pipelined", "RETR 4 KiB, pipelined", "small", "retr", 16, window=32, passes=20, target=4),
-    Work("retr-75k", "RETR 75 KiB, one by one", "medium", "retr", 8, passes=4),
-    Work("retr-75k-pipelined", "RETR 75 KiB, pipelined", "medium", "retr", 8, window=16, passes=4, target=4),
-    Work("retr-10m", "RETR 10 MiB", "large", "retr", 4, passes=2, target=4),
-    Work("retr-4k-tls", "RETR 4 KiB, pipelined, TLS", "small", "retr", 16, "tls", window=32, passes=20, target=3),
-    Work("retr-75k-tls", "RETR 75 KiB, pipelined, TLS", "medium", "retr", 8, "tls", window=16, passes=4, target=3),
-    Work("retr-10m-tls", "RETR 10 MiB, TLS", "large", "retr", 4, "tls", passes=2, target=3),
+    Work("retr-4k", "RETR 4 KiB, one by one", "small", "fetch", 16, passes=10),
+    Work("retr-4k-pipelined", "RETR 4 KiB, pipelined", "small", "fetch", 16, window=32, passes=20, target=4),
+    Work("retr-75k", "RETR 75 KiB, one by one", "medium", "fetch", 8, passes=4),
+    Work("retr-75k-pipelined", "RETR 75 KiB, pipelined", "medium", "fetch", 8, window=16, passes=4, target=4),
+    Work("retr-10m", "RETR 10 MiB", "large", "fetch", 4, passes=2, target=4),
+    Work("retr-4k-tls", "RETR 4 KiB, pipelined, TLS", "small", "fetch", 16, "tls", window=32, passes=20, target=3),
+    Work("retr-75k-tls", "RETR 75 KiB, pipelined, TLS", "medium", "fetch", 8, "tls", window=16, passes=4, target=3),
+    Work("retr-10m-tls", "RETR 10 MiB, TLS", "large", "fetch", 4, "tls", passes=2, target=3),
     Work("idle", "idle session of 2,000, plain", "idle", "idle", 2000, target=8),
     Work("idle-tls", "idle session of 2,000, TLS", "idle", "idle", 2000, "tls", target=40),
     Work("idle-10000", "idle session of 10,000, plain", "idle", "idle", 10000, target=8),
@@ -59,22 +59,22 @@ WORKS = [
 
 
 class Load:
-    """pop3-load against a server."""
+    """restante-bench against a server."""
 
     def __init__(self, program):
         self.program = program
 
     def command(self, server, work, *more):
         command = [self.program, "--json", "--accounts", server.maildrops.file(work.mail), "--profile", work.profile,
-                   "--tls", work.tls, "--connections", str(work.connections), "--window", str(work.window),
+                   "--tls", "none" if work.tls == "plain" else work.tls, "--connections", str(work.connections), "--window", str(work.window),
                    "--passes", str(work.passes), *(["--resume"] if work.resume else []), *more]
         return [*command, "127.0.0.1", str(server.ports[work.tls])]
 
     def result(self, server, work, text, code):
-        result = json.loads(text) if text else {"errors": 1, "first_error": f"exit code {code}"}
+        result = json.loads(text) if text else {"errors": 1, "errors_by_kind": {}}
         if code or result["errors"]:
-            raise Failure(f"{server.name}, {work.name}: {result['errors']} sessions failed; the first: "
-                          f"{result['first_error']}")
+            raise Failure(f"{server.name}, {work.name}: {result['errors']} sessions failed, exit code {code}: "
+                          + "; ".join(f"{kind}: {fault['example']}" for kind, fault in result["errors_by_kind"].items()))
         return result
 
     def run(self, server, work, *more):

@@ -17,6 +17,7 @@ enum { PATH_SIZE = 4096 };
 static const struct {
 	const char *name, *about;
 } subcommands[] = {
+    {"bench",   "put a POP3 server under load"                     },
     {"deliver", "put a message from standard input into a maildrop"},
     {"user",    "add, change, list and delete accounts"            },
 };

@@ -4,8 +4,8 @@
  * its terminator, and refuses a bare LF. It keeps nothing and copies nothing; and it shares no code with
  * the server's dot coding, which it is the judge of.
  */
-#ifndef LOAD_BODY_H
-#define LOAD_BODY_H
+#ifndef BENCH_BODY_H
+#define BENCH_BODY_H
 
 #include "base/err.h"
 #include "base/span.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The client machine of pop3-load: a judge that lets nothing pass. Servers of every kind of wrong
+/* The client machine of restante-bench: a judge that lets nothing pass. Servers of every kind of wrong
  * speak to it, whole and octet by octet; only the right one gets to the end. */
-#include "load/client.h"
+#include "bench/client.h"
 
 #include "base/buf.h"
 
@@ -24,29 +24,31 @@ static const struct talk {
 	int err;
 	const char *reason; /* a part of it */
 } talks[] = {
-    {"poll",  LOGIN "+OK 2 12\r\n+OK bye\r\n",                                     ERR_NONE,    ""                             },
-    {"poll",  "-ERR busy\r\n",                                                     ERR_DENIED,  "greeting: -ERR busy"          },
-    {"poll",  GREETING "+OK\r\n-ERR [AUTH] no\r\n",                                ERR_DENIED,  "PASS: -ERR [AUTH] no"         },
-    {"poll",  "hello\r\n",                                                         ERR_SYNTAX,  "greeting: hello"              },
-    {"poll",  "+OKAY\r\n",                                                         ERR_SYNTAX,  "greeting"                     },
-    {"poll",  "+OK\n",                                                             ERR_SYNTAX,  "bare LF"                      },
-    {"poll",  LOGIN "+OK 2\r\n",                                                   ERR_SYNTAX,  "two numbers"                  },
-    {"poll",  LOGIN "+OK 3 12\r\n",                                                ERR_CORRUPT, "3 messages, not 2"            },
-    {"poll",  LOGIN "+OK 2 12\r\n+OK\r\n+OK\r\n",                                  ERR_PEER,    "nothing asked for"            },
-    {"poll",  GREETING "+OK\r\n",                                                  ERR_CLOSED,  "closed the connection at PASS"},
-    {"uidl",  LOGIN "+OK\r\nUIDL\r\n.\r\n+OK\r\n1 a\r\n2 b\r\n.\r\n+OK\r\n",       ERR_NONE,    ""                             },
-    {"uidl",  LOGIN "+OK\r\n.\r\n+OK\r\n1 a\r\n.\r\n",                             ERR_CORRUPT, "UIDL gives 1 messages, not 2" },
-    {"uidl",  LOGIN "+OK\r\n.\r\n+OK\r\n1 a\r\n3 b\r\n",                           ERR_SYNTAX,  "message-number 2"             },
-    {"uidl",  LOGIN "+OK\r\n.\r\n+OK\r\n1 a\r\n2 b c\r\n",                         ERR_SYNTAX,  "unique-id"                    },
-    {"uidl",  LOGIN "+OK\r\n.\r\n+OK\r\n1 \r\n",                                   ERR_SYNTAX,  "unique-id"                    },
-    {"retr",  TWO "+OK\r\n..\r\n.a\r\n.\r\n",                                      ERR_SYNTAX,  "unstuffed"                    },
-    {"retr",  TWO "+OK\r\n..\r\nab\r\n.\r\n+OK\r\nabc\r\n.\r\n+OK\r\n",            ERR_NONE,    ""                             },
-    {"retr",  TWO "+OK\r\nabcd\r\n.\r\n",                                          ERR_CORRUPT, "RETR 1 gives 6 octets, LIST 7"},
-    {"retr",  TWO "+OK\r\nabcdef\n.\r\n",                                          ERR_SYNTAX,  "bare LF"                      },
-    {"retr",  TWO "+OK\r\nabcde\r\n",                                              ERR_CLOSED,  "at RETR"                      },
-    {"retr",  LOGIN "+OK 2 13\r\n+OK\r\n1 7\r\n2 5\r\n.\r\n",                      ERR_CORRUPT, "LIST gives 12 octets, STAT 13"},
-    {"drain", TWO "+OK\r\nabcde\r\n.\r\n+OK\r\nabc\r\n.\r\n+OK\r\n+OK\r\n+OK\r\n", ERR_NONE,    ""                             },
-    {"drain", TWO "+OK\r\nabcde\r\n.\r\n+OK\r\nabc\r\n.\r\n+OK\r\n-ERR gone\r\n",  ERR_DENIED,  "DELE: -ERR"                   },
+    {"poll",     LOGIN "+OK 2 12\r\n+OK bye\r\n",                                     ERR_NONE,    ""                             },
+    {"poll",     "-ERR busy\r\n",                                                     ERR_DENIED,  "greeting: -ERR busy"          },
+    {"poll",     GREETING "+OK\r\n-ERR [AUTH] no\r\n",                                ERR_DENIED,  "PASS: -ERR [AUTH] no"         },
+    {"poll",     "hello\r\n",                                                         ERR_SYNTAX,  "greeting: hello"              },
+    {"poll",     "+OKAY\r\n",                                                         ERR_SYNTAX,  "greeting"                     },
+    {"poll",     "+OK\n",                                                             ERR_SYNTAX,  "bare LF"                      },
+    {"poll",     LOGIN "+OK 2\r\n",                                                   ERR_SYNTAX,  "two numbers"                  },
+    {"poll",     LOGIN "+OK 3 12\r\n",                                                ERR_CORRUPT, "3 messages, not 2"            },
+    {"poll",     LOGIN "+OK 2 12\r\n+OK\r\n+OK\r\n",                                  ERR_PEER,    "nothing asked for"            },
+    {"poll",     GREETING "+OK\r\n",                                                  ERR_CLOSED,  "closed the connection at PASS"},
+    {"uidl",     LOGIN "+OK\r\nUIDL\r\n.\r\n+OK\r\n1 a\r\n2 b\r\n.\r\n+OK\r\n",       ERR_NONE,    ""                             },
+    {"uidl",     LOGIN "+OK\r\n.\r\n+OK\r\n1 a\r\n.\r\n",                             ERR_CORRUPT, "UIDL gives 1 messages, not 2" },
+    {"uidl",     LOGIN "+OK\r\n.\r\n+OK\r\n1 a\r\n3 b\r\n",                           ERR_SYNTAX,  "message-number 2"             },
+    {"uidl",     LOGIN "+OK\r\n.\r\n+OK\r\n1 a\r\n2 b c\r\n",                         ERR_SYNTAX,  "unique-id"                    },
+    {"uidl",     LOGIN "+OK\r\n.\r\n+OK\r\n1 a\r\n2 a\r\n",                           ERR_CORRUPT, "of an earlier one"            },
+    {"sessions", LOGIN "+OK bye\r\n",                                                 ERR_NONE,    ""                             },
+    {"uidl",     LOGIN "+OK\r\n.\r\n+OK\r\n1 \r\n",                                   ERR_SYNTAX,  "unique-id"                    },
+    {"fetch",    TWO "+OK\r\n..\r\n.a\r\n.\r\n",                                      ERR_SYNTAX,  "unstuffed"                    },
+    {"fetch",    TWO "+OK\r\n..\r\nab\r\n.\r\n+OK\r\nabc\r\n.\r\n+OK\r\n",            ERR_NONE,    ""                             },
+    {"fetch",    TWO "+OK\r\nabcd\r\n.\r\n",                                          ERR_CORRUPT, "RETR 1 gives 6 octets, LIST 7"},
+    {"fetch",    TWO "+OK\r\nabcdef\n.\r\n",                                          ERR_SYNTAX,  "bare LF"                      },
+    {"fetch",    TWO "+OK\r\nabcde\r\n",                                              ERR_CLOSED,  "at RETR"                      },
+    {"fetch",    LOGIN "+OK 2 13\r\n+OK\r\n1 7\r\n2 5\r\n.\r\n",                      ERR_CORRUPT, "LIST gives 12 octets, STAT 13"},
+    {"drain",    TWO "+OK\r\nabcde\r\n.\r\n+OK\r\nabc\r\n.\r\n+OK\r\n+OK\r\n+OK\r\n", ERR_NONE,    ""                             },
+    {"drain",    TWO "+OK\r\nabcde\r\n.\r\n+OK\r\nabc\r\n.\r\n+OK\r\n-ERR gone\r\n",  ERR_DENIED,  "DELE: -ERR"                   },
 };
 
 static char name[] = "ann", password[] = "secret";
@@ -64,7 +66,7 @@ static int converse(struct client *client, const char *server, size_t piece, str
 	struct span rest = span_str(server);
 	while (rest.len) {
 		size_t len = piece < rest.len ? piece : rest.len;
-		int err = client_feed(client, span_first(rest, len), error);
+		int err = client_feed(client, span_first(rest, len), 0, error);
 		if (err)
 			return err;
 		rest = span_after(rest, len);
@@ -102,13 +104,13 @@ static void expect_sent(struct client *client, const char *text)
 static void say(struct client *client, const char *text)
 {
 	struct error error;
-	assert_int_equal(client_feed(client, span_str(text), &error), ERR_NONE);
+	assert_int_equal(client_feed(client, span_str(text), 0, &error), ERR_NONE);
 }
 
 static void test_commands_are_sent_ahead_up_to_the_window(void **state)
 {
 	(void)state;
-	struct client_plan plan = plan_of("retr");
+	struct client_plan plan = plan_of("fetch");
 	plan.window = 2;
 	plan.passes = 2;
 	struct client client;
@@ -129,6 +131,45 @@ static void test_commands_are_sent_ahead_up_to_the_window(void **state)
 	expect_sent(&client, "QUIT\r\n");
 	assert_int_equal(client.messages_fetched, 4);
 	assert_int_equal(client.octets_fetched, 20);
+	client_finish(&client);
+}
+
+/* One RETR is timed at a time: with a window of two, every other. */
+static void test_messages_are_timed(void **state)
+{
+	(void)state;
+	struct client_plan plan = plan_of("fetch");
+	struct error error;
+	struct client client;
+	plan.window = 2;
+	plan.passes = 2;
+	client_init(&client, &plan, &account);
+	assert_int_equal(
+	    client_feed(&client, SPAN(LOGIN "+OK 2 10\r\n+OK\r\n1 5\r\n2 5\r\n.\r\n"), 1000, &error), 0);
+	assert_true(client.greeted && client.logged_in);
+	assert_int_equal(client.message_ns, 0);
+	assert_int_equal(client_feed(&client, SPAN("+OK\r\nabc\r\n"), 2000, &error), 0);
+	assert_int_equal(client.message_ns, 0);
+	assert_int_equal(client_feed(&client, SPAN(".\r\n"), 3000, &error), 0);
+	assert_int_equal(client.message_ns, 2000);
+	client.message_ns = 0;
+	assert_int_equal(client_feed(&client, SPAN("+OK\r\nabc\r\n.\r\n"), 4000, &error), 0);
+	assert_int_equal(client.message_ns, 0);
+	assert_int_equal(client_feed(&client, SPAN("+OK\r\nabc\r\n.\r\n"), 4500, &error), 0);
+	assert_int_equal(client.message_ns, 1500);
+	client_finish(&client);
+}
+
+static void test_deletions_count_when_quit_was_answered(void **state)
+{
+	(void)state;
+	struct client_plan plan = plan_of("drain");
+	struct client client;
+	client_init(&client, &plan, &account);
+	say(&client, TWO "+OK\r\nabcde\r\n.\r\n+OK\r\nabc\r\n.\r\n+OK\r\n+OK\r\n");
+	assert_int_equal(client.messages_deleted, 0);
+	say(&client, "+OK\r\n");
+	assert_int_equal(client.messages_deleted, 2);
 	client_finish(&client);
 }
 
@@ -155,7 +196,7 @@ static void test_octets_behind_stls_are_refused(void **state)
 	say(&client, GREETING "+OK\r\n");
 	expect_sent(&client, "STLS\r\n");
 	assert_int_equal(client.wish, CLIENT_TLS);
-	assert_int_equal(client_feed(&client, SPAN("+OK\r\n"), &error), ERR_PEER);
+	assert_int_equal(client_feed(&client, SPAN("+OK\r\n"), 0, &error), ERR_PEER);
 	client_finish(&client);
 }
 
@@ -168,7 +209,7 @@ static void test_a_held_session_waits_to_be_released(void **state)
 	say(&client, LOGIN "+OK 2 12\r\n");
 	assert_int_equal(client.wish, CLIENT_HOLD);
 	buf_consume(&client.out, client.out.len);
-	assert_int_equal(client_proceed(&client), ERR_NONE);
+	assert_int_equal(client_proceed(&client, 0), ERR_NONE);
 	expect_sent(&client, "QUIT\r\n");
 	client_finish(&client);
 }
@@ -207,10 +248,12 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_every_talk_in_every_split),
 	    cmocka_unit_test(test_commands_are_sent_ahead_up_to_the_window),
+	    cmocka_unit_test(test_messages_are_timed),
+	    cmocka_unit_test(test_deletions_count_when_quit_was_answered),
 	    cmocka_unit_test(test_an_empty_maildrop_has_nothing_to_fetch),
 	    cmocka_unit_test(test_octets_behind_stls_are_refused),
 	    cmocka_unit_test(test_a_held_session_waits_to_be_released),
 	    cmocka_unit_test(test_a_long_body_is_judged_at_every_offset),
 	};
-	return cmocka_run_group_tests_name("load", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("bench_client", tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The client machine. Runs in pop3-load on octets of the server under test, of which it trusts none. */
-#include "load/client.h"
+/* The client machine. Runs in restante-bench on octets of the server under test, of which it trusts none. */
+#include "bench/client.h"
 
 #include "base/num.h"
 #include "pop/verb.h"
@@ -121,7 +121,13 @@ static int uidl_line(struct client *client, struct span line, struct error *erro
 		error_set(error, "UIDL: message %" PRIu64 " has no legal unique-id", client->listed);
 		return ERR_SYNTAX;
 	}
-	return ERR_NONE;
+	err = uids_add(&client->uids, line);
+	if (err == ERR_EXISTS) {
+		error_set(error, "UIDL: message %" PRIu64 " has the unique-id of an earlier one",
+		          client->listed);
+		return ERR_CORRUPT;
+	}
+	return err;
 }
 
 static int uidl_end(struct client *client, struct error *error)
@@ -139,24 +145,59 @@ static int retr_end(struct client *client, struct error *error)
 	}
 	client->messages_fetched++;
 	client->octets_fetched += client->body.octets;
+	if (client->timed == client->answered + 1) {
+		client->message_ns = client->now_ns - client->timed_from_ns;
+		client->timed = 0;
+	}
 	return ERR_NONE;
 }
 
+static int dele_status(struct client *client, struct span text, struct error *error)
+{
+	(void)text;
+	(void)error;
+	client->marked++;
+	return ERR_NONE;
+}
+
+static int quit_end(struct client *client, struct error *error)
+{
+	(void)error;
+	client->messages_deleted = client->marked;
+	return ERR_NONE;
+}
+
+static int greeting_end(struct client *client, struct error *error)
+{
+	(void)error;
+	client->greeted = true;
+	return ERR_NONE;
+}
+
+static int pass_end(struct client *client, struct error *error)
+{
+	(void)error;
+	client->logged_in = true;
+	return ERR_NONE;
+}
+
+/* clang-format off */
 static const struct step_row step_rows[STEPS] = {
-    [STEP_CLOSED] = {.verb = POP_VERBS },
-    [STEP_GREETING] = {.verb = POP_VERBS },
-    [STEP_STLS] = {.verb = POP_STLS  },
-    [STEP_USER] = {.verb = POP_USER  },
-    [STEP_PASS] = {.verb = POP_PASS  },
-    [STEP_CAPA] = {.verb = POP_CAPA  },
-    [STEP_STAT] = {.verb = POP_STAT,   .status = stat_status},
-    [STEP_LIST] = {.verb = POP_LIST,                  .line = list_line, .end = list_end},
-    [STEP_UIDL] = {.verb = POP_UIDL,.line = uidl_line, .end = uidl_end},
-    [STEP_RETR] = {.verb = POP_RETR,                  .each = 1, .body = 1, .end = retr_end},
-    [STEP_DELE] = {.verb = POP_DELE,                  .each = 1},
-    [STEP_HOLD] = {.verb = POP_VERBS                 },
-    [STEP_QUIT] = {.verb = POP_QUIT},
+    [STEP_CLOSED] = {.verb = POP_VERBS},
+    [STEP_GREETING] = {.verb = POP_VERBS, .end = greeting_end},
+    [STEP_STLS] = {.verb = POP_STLS},
+    [STEP_USER] = {.verb = POP_USER},
+    [STEP_PASS] = {.verb = POP_PASS, .end = pass_end},
+    [STEP_CAPA] = {.verb = POP_CAPA},
+    [STEP_STAT] = {.verb = POP_STAT, .status = stat_status},
+    [STEP_LIST] = {.verb = POP_LIST, .line = list_line, .end = list_end},
+    [STEP_UIDL] = {.verb = POP_UIDL, .line = uidl_line, .end = uidl_end},
+    [STEP_RETR] = {.verb = POP_RETR, .each = 1, .body = 1, .end = retr_end},
+    [STEP_DELE] = {.verb = POP_DELE, .each = 1, .status = dele_status},
+    [STEP_HOLD] = {.verb = POP_VERBS},
+    [STEP_QUIT] = {.verb = POP_QUIT, .end = quit_end},
 };
+/* clang-format on */
 
 /* --- commands --- */
 
@@ -185,6 +226,10 @@ static int fill_window(struct client *client)
 		if (err)
 			return err;
 		client->asked++;
+		if (row->body && !client->timed) {
+			client->timed = client->asked;
+			client->timed_from_ns = client->now_ns;
+		}
 	}
 	return ERR_NONE;
 }
@@ -193,7 +238,7 @@ static int begin_step(struct client *client)
 {
 	uint8_t step = client->steps[client->at];
 	const struct step_row *row = &step_rows[step];
-	client->asked = client->answered = client->listed = 0;
+	client->asked = client->answered = client->listed = client->timed = 0;
 	client->count = 1;
 	if (row->each)
 		client->count = (uint64_t)client->messages * (step == STEP_RETR ? client->plan->passes : 1);
@@ -308,9 +353,10 @@ static int feed_body(struct client *client, struct span *in, struct error *error
 	return client->body.ended ? reply_done(client, error) : ERR_NONE;
 }
 
-int client_feed(struct client *client, struct span in, struct error *error)
+int client_feed(struct client *client, struct span in, uint64_t now_ns, struct error *error)
 {
 	int err = ERR_NONE;
+	client->now_ns = now_ns;
 	while (in.len && !err) {
 		if (client->answered == client->asked) {
 			error_set(error, "octets that nothing asked for, after %s", word_of(client));
@@ -352,9 +398,11 @@ void client_finish(struct client *client)
 	buf_finish(&client->line);
 	free(client->sizes);
 	client->sizes = NULL;
+	uids_finish(&client->uids);
 }
 
-int client_proceed(struct client *client)
+int client_proceed(struct client *client, uint64_t now_ns)
 {
+	client->now_ns = now_ns;
 	return next_step(client);
 }

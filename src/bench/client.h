@@ -3,12 +3,14 @@
  * One session of a POP3 client under load, without I/O: octets from the server go in, octets for
  * the server and wishes come out. It goes through the steps of a profile and checks every reply.
  */
-#ifndef LOAD_CLIENT_H
-#define LOAD_CLIENT_H
+#ifndef BENCH_CLIENT_H
+#define BENCH_CLIENT_H
 
 #include "base/buf.h"
 #include "base/err.h"
-#include "load/body.h"
+#include "bench/account.h"
+#include "bench/body.h"
+#include "bench/uids.h"
 
 #include <stdint.h>
 
@@ -46,12 +48,10 @@ struct profile {
 
 extern const struct profile profiles[];
 extern const unsigned profiles_count;
-const struct profile *profile_find(const char *name);
 
-struct account {
-	char *name;
-	char *password;
-};
+/* NULL: there is none of this name. */
+const struct profile *profile_find(const char *name);
+bool profile_has(const struct profile *profile, enum step step);
 
 /* What all sessions of a run have in common. */
 struct client_plan {
@@ -74,9 +74,13 @@ struct client {
 	const struct account *account;
 	enum client_wish wish;
 	struct buf out; /* to be sent and consumed by the caller */
-	/* What was fetched. */
+	/* What was done. */
+	bool greeted, logged_in;
 	uint64_t messages_fetched;
 	uint64_t octets_fetched;
+	uint64_t messages_deleted; /* once QUIT was answered */
+	uint64_t
+	    message_ns; /* from a RETR to the end of its reply; 0: none has ended. Consumed by the caller */
 	/* Inside. */
 	struct buf line;                 /* the first part of a line whose end has not come */
 	uint8_t steps[CLIENT_STEPS_MAX]; /* of this session */
@@ -88,20 +92,26 @@ struct client {
 	int64_t octets;                  /* of the maildrop, by STAT; -1 while unknown */
 	uint64_t *sizes;                 /* by LIST */
 	uint64_t listed, listed_octets, sizes_room;
+	struct uids uids; /* by UIDL */
+	uint64_t marked;  /* by DELE */
+	uint64_t now_ns;
+	uint64_t timed,
+	    timed_from_ns; /* the RETR that is timed, one at a time, by its place in the step; 0: none */
 };
 
 /* Begins a session; the plan and the account must outlive it. */
 void client_init(struct client *client, const struct client_plan *plan, const struct account *account);
 void client_finish(struct client *client);
 
-/* Takes octets from the server, in any split. A negative `enum err` ends the session and says why in
- * *error: the server broke the protocol or refused, or its figures do not agree. */
-int client_feed(struct client *client, struct span in, struct error *error);
+/* Takes octets from the server, in any split, and the time by any steady clock. A negative `enum err` ends
+ * the session and says why in *error: the server broke the protocol or refused, or its figures do not agree.
+ */
+int client_feed(struct client *client, struct span in, uint64_t now_ns, struct error *error);
 
 /* The connection was closed: 0 if it was time. */
 int client_closed(const struct client *client, struct error *error);
 
 /* What the client wished for, TLS or the end of the hold, has come. */
-int client_proceed(struct client *client);
+int client_proceed(struct client *client, uint64_t now_ns);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Judges RETR bodies. Runs in pop3-load on octets of the server under test. */
-#include "load/body.h"
+/* Judges RETR bodies. Runs in restante-bench on octets of the server under test. */
+#include "bench/body.h"
 
 #include <string.h>
 
