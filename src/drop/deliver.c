@@ -4,11 +4,15 @@
  * `restante import`. The octets of a message come from anybody and are not looked at.
  */
 #include "drop/deliver_int.h"
+#include "drop/file.h"
 #include "drop/kind.h"
+#include "drop/measure.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+enum { BLOCK = 65536 }; /* octets of a message read at once */
 
 int drop_incoming_begin(const struct drop_root *root, const char *location, struct drop_incoming **ret,
                         struct error *error)
@@ -46,14 +50,55 @@ int incoming_settle(struct drop_incoming *incoming, struct error *error)
 	return incoming->settle_err;
 }
 
+int incoming_read(const struct drop_incoming *incoming, int (*each)(void *user, struct span octets),
+                  void *user)
+{
+	struct stat what;
+	char *block = malloc(BLOCK);
+	int err = block ? ERR_NONE : ERR_NOMEM;
+	if (err == ERR_NONE && fstat(incoming->fd, &what) != 0)
+		err = ERR_IO;
+	for (uint64_t at = 0; err == ERR_NONE && at < (uint64_t)what.st_size;) {
+		uint64_t left = (uint64_t)what.st_size - at;
+		size_t size = left < BLOCK ? (size_t)left : BLOCK;
+		err = file_read(incoming->fd, false, block, size, at);
+		if (err == ERR_NONE)
+			err = each(user, span_of(block, size));
+		at += size;
+	}
+	free(block);
+	return err;
+}
+
+static int measure_block(void *measure, struct span octets)
+{
+	measure_add(measure, octets);
+	return ERR_NONE;
+}
+
+int incoming_measure(struct drop_incoming *incoming, uint64_t *ret_octets, struct error *error)
+{
+	if (!incoming->measured) {
+		struct measure measure = {0};
+		int err = incoming_read(incoming, measure_block, &measure);
+		if (err) {
+			error_set(error, "the message can not be measured: %s", err_text(err));
+			return err;
+		}
+		incoming->wire = measure_end(&measure).wire;
+		incoming->measured = true;
+	}
+	*ret_octets = incoming->wire;
+	return ERR_NONE;
+}
+
 int drop_deliver(const struct drop_root *root, struct drop_incoming *incoming, const char *location,
                  const struct drop_quota *quota, struct drop_delivered *ret, struct error *error)
 {
 	const struct drop_kind *kind;
 	const char *path;
-	(void)quota;
 	int err = drop_locate(root, location, &kind, &path, error);
-	return err ? err : kind->deliver(root, path, incoming, ret, error);
+	return err ? err : kind->deliver(root, path, incoming, quota, ret, error);
 }
 
 void drop_incoming_end(struct drop_incoming *incoming)

@@ -10,9 +10,18 @@ struct drop_incoming {
 	int fd;
 	int folder; /* in which the file has a name; -1: it has none */
 	char name[NAME_FRESH_MAX];
+	bool measured; /* `wire` is known */
+	uint64_t wire;
 	bool settled;   /* `settle_err` says how that went */
 	int settle_err; /* for good: the kernel tells of octets it could not write only once */
 };
+
+/* Calls `each` with the octets of the message, part by part, until it returns non-zero; returns that. */
+int incoming_read(const struct drop_incoming *incoming, int (*each)(void *user, struct span octets),
+                  void *user);
+
+/* The message's octets on the wire; read once. For quotas only. */
+int incoming_measure(struct drop_incoming *incoming, uint64_t *ret_octets, struct error *error);
 
 /* Makes the message's octets durable, once. */
 int incoming_settle(struct drop_incoming *incoming, struct error *error);

@@ -8,6 +8,7 @@
 #include "drop/deliver_int.h"
 #include "drop/file.h"
 #include "drop/maildir.h"
+#include "drop/scan.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -17,10 +18,9 @@
 #include <string.h>
 #include <unistd.h>
 
-enum {
-	COPY_OCTETS = 65536, /* at once */
-	LEFTOVERS_MAX = 1000 /* files in tmp/ looked at by one delivery */
-};
+enum { LEFTOVERS_MAX = 1000 }; /* files in tmp/ looked at by one delivery */
+
+#define USAGE_NAME "restante.usage"
 
 /* What a crash left in tmp/ goes when nobody has touched it for so long, as maildir(5) has it. */
 #define LEFTOVER_NS (UINT64_C(36) * 3600 * 1000000000)
@@ -101,24 +101,25 @@ int maildir_begin(const struct drop_root *root, const char *path, struct drop_in
 	return create_file(incoming->folder, path, incoming->name, &incoming->fd, error);
 }
 
-static int copy_octets(int from, int to)
+struct copy {
+	int to;
+	uint64_t at;
+};
+
+static int copy_block(void *user, struct span octets)
 {
-	struct stat what;
-	char *room = malloc(COPY_OCTETS);
-	int err = room ? ERR_NONE : ERR_NOMEM;
-	if (err == ERR_NONE && fstat(from, &what) != 0)
-		err = ERR_IO;
-	for (uint64_t at = 0; err == ERR_NONE && at < (uint64_t)what.st_size;) {
-		uint64_t left = (uint64_t)what.st_size - at;
-		size_t size = left < COPY_OCTETS ? (size_t)left : COPY_OCTETS;
-		err = file_read(from, false, room, size, at);
-		if (err == ERR_NONE)
-			err = file_write(to, room, size, at);
-		at += size;
-	}
+	struct copy *copy = user;
+	int err = file_write(copy->to, octets.ptr, octets.len, copy->at);
+	copy->at += octets.len;
+	return err;
+}
+
+static int copy_durably(const struct drop_incoming *incoming, int to)
+{
+	struct copy copy = {.to = to};
+	int err = incoming_read(incoming, copy_block, &copy);
 	if (err == ERR_NONE && fdatasync(to) != 0)
 		err = err_from_errno(errno);
-	free(room);
 	return err;
 }
 
@@ -133,7 +134,7 @@ static int place_copy(const struct drop_incoming *incoming, int folder, const ch
 		return err;
 	err = create_file(tmp, path, tmp_name, &fd, error);
 	if (err == ERR_NONE) {
-		err = copy_octets(incoming->fd, fd);
+		err = copy_durably(incoming, fd);
 		(void)close(fd);
 		if (err == ERR_NONE && renameat(tmp, tmp_name, new_folder, name) != 0)
 			err = err_from_errno(errno);
@@ -169,11 +170,59 @@ static int place_durably(const struct drop_incoming *incoming, int folder, const
 	return err;
 }
 
+/* --- quotas --- */
+
+static int look(const void *maildrop, struct index_seen ret[INDEX_FOLDERS])
+{
+	const int *folder = maildrop;
+	return scan_look(*folder, ret);
+}
+
+/* By the index alone where it is up to date; else the folders are read, and no message is. */
+static int count(const void *maildrop, struct usage *ret, struct index_seen ret_seen[INDEX_FOLDERS])
+{
+	const int *folder = maildrop;
+	struct index index;
+	struct catalog catalog;
+	int err = scan_look(*folder, ret_seen);
+	if (err)
+		return err;
+	catalog_init(&catalog, time_real_ns());
+	if (index_open(*folder, false, &index) == ERR_NONE) {
+		if (memcmp(index.head.seen, ret_seen, sizeof index.head.seen) == 0) {
+			*ret = (struct usage){index.head.count, index.head.octets};
+			index_close(&index);
+			catalog_finish(&catalog);
+			return ERR_NONE;
+		}
+		if (index_load(&index, &catalog) != ERR_NONE) {
+			catalog_finish(&catalog);
+			catalog_init(&catalog, time_real_ns());
+		}
+		index_close(&index);
+	}
+	err = scan_count(*folder, &catalog, ret, ret_seen);
+	catalog_finish(&catalog);
+	return err;
+}
+
+static int begin_usage(struct drop_incoming *incoming, const struct drop_quota *quota, const int *folder,
+                       struct usage_guard *ret, struct error *error)
+{
+	static const struct usage_calls calls = {look, count};
+	uint64_t octets = 0;
+	int err = quota ? incoming_measure(incoming, &octets, error) : ERR_NONE;
+	return err ? err : usage_begin(ret, quota, octets, *folder, USAGE_NAME, &calls, folder, error);
+}
+
+/* --- delivering --- */
+
 int maildir_deliver(const struct drop_root *root, const char *path, struct drop_incoming *incoming,
-                    struct drop_delivered *ret, struct error *error)
+                    const struct drop_quota *quota, struct drop_delivered *ret, struct error *error)
 {
 	int folder, new_folder = -1;
 	struct stat what;
+	struct usage_guard usage;
 	struct drop_delivered delivered = {0};
 	int err = incoming_settle(incoming, error);
 	if (err == ERR_NONE && fstat(incoming->fd, &what) != 0)
@@ -186,7 +235,11 @@ int maildir_deliver(const struct drop_root *root, const char *path, struct drop_
 		return err;
 	err = open_part(folder, path, "new", &new_folder, error);
 	if (err == ERR_NONE) {
-		err = place_durably(incoming, folder, path, new_folder, delivered.unique_id, error);
+		err = begin_usage(incoming, quota, &folder, &usage, error);
+		if (err == ERR_NONE) {
+			err = place_durably(incoming, folder, path, new_folder, delivered.unique_id, error);
+			usage_end(&usage, err == ERR_NONE);
+		}
 		(void)close(new_folder);
 	}
 	(void)close(folder);

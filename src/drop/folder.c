@@ -62,6 +62,7 @@ static const char *const parts[] = {"tmp", "new", "cur"};
 enum { PARTS = sizeof parts / sizeof parts[0] };
 
 /* Empty, or a Maildir of which a part is missing; our own files do not count. */
+#define OURS "restante." /* what names of our own files begin with */
 static bool may_become_maildir(int folder)
 {
 	bool part = false, other = false;
@@ -77,8 +78,8 @@ static bool may_become_maildir(int folder)
 		for (unsigned i = 0; i < PARTS; i++)
 			known |= strcmp(entry->d_name, parts[i]) == 0;
 		part |= known;
-		other |= !known && entry->d_name[0] != '.' &&
-		         strncmp(entry->d_name, INDEX_NAME, sizeof INDEX_NAME - 1);
+		other |=
+		    !known && entry->d_name[0] != '.' && strncmp(entry->d_name, OURS, sizeof OURS - 1) != 0;
 	}
 	(void)closedir(dir);
 	return part || !other;

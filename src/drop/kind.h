@@ -22,7 +22,7 @@ struct drop_kind {
 	int (*begin)(const struct drop_root *root, const char *path, struct drop_incoming *incoming,
 	             struct error *error);
 	int (*deliver)(const struct drop_root *root, const char *path, struct drop_incoming *incoming,
-	               struct drop_delivered *ret, struct error *error);
+	               const struct drop_quota *quota, struct drop_delivered *ret, struct error *error);
 };
 
 extern const struct drop_kind maildir_kind;

@@ -11,7 +11,7 @@ int maildir_commit(struct drop *drop, struct span bitmap, uint32_t *ret_removed,
 int maildir_begin(const struct drop_root *root, const char *path, struct drop_incoming *incoming,
                   struct error *error);
 int maildir_deliver(const struct drop_root *root, const char *path, struct drop_incoming *incoming,
-                    struct drop_delivered *ret, struct error *error);
+                    const struct drop_quota *quota, struct drop_delivered *ret, struct error *error);
 
 /* Opens the folder `path` below `root` and makes it, durably, if it is not there. */
 int maildir_open_folder(const struct drop_root *root, const char *path, bool nowait, int *ret_fd,

@@ -280,3 +280,40 @@ int scan_update(int folder, struct catalog *catalog, uint32_t max, struct index_
 	mark_unreliable(ret_seen, now, stable && report->unreadable == 0);
 	return ERR_NONE;
 }
+
+/* Of a file that is not in the index; one that is gone by now counts nothing. */
+static void count_unknown(const struct scan *scan, const struct message *message, struct usage *usage)
+{
+	char path[INDEX_PATH_MAX];
+	struct stat what;
+	message_path(&message->row, catalog_name(scan->catalog, message), path);
+	if (fstatat(scan->folder, path, &what, AT_SYMLINK_NOFOLLOW) != 0)
+		return;
+	usage->messages++;
+	usage->octets += (uint64_t)what.st_size;
+}
+
+int scan_count(int folder, struct catalog *catalog, struct usage *ret,
+               struct index_seen ret_seen[INDEX_FOLDERS])
+{
+	struct scan scan = {
+	    .folder = folder, .catalog = catalog, .max = DROP_MESSAGES_MAX, .known = catalog->count};
+	struct usage usage = {0};
+	bool stable;
+	int err = read_folders(&scan, ret_seen, &stable);
+	if (err)
+		return err;
+	for (uint32_t i = 0; i < catalog->count; i++) {
+		const struct message *message = &catalog->messages[i];
+		if (i >= scan.known) {
+			count_unknown(&scan, message, &usage);
+		} else if (message->seen) {
+			usage.messages++;
+			usage.octets += message->row.wire;
+		}
+	}
+	for (unsigned i = 0; i < INDEX_FOLDERS && !stable; i++)
+		ret_seen[i].changed_ns = 0;
+	*ret = usage;
+	return ERR_NONE;
+}

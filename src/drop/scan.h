@@ -4,6 +4,7 @@
 #define DROP_SCAN_H
 
 #include "drop/catalog.h"
+#include "drop/usage.h"
 
 /* new/ and cur/ as they are now. ERR_NOTFOUND: one is missing; ERR_CORRUPT: is no folder; ERR_IO, ... */
 int scan_look(int folder, struct index_seen ret[INDEX_FOLDERS]);
@@ -22,5 +23,11 @@ int scan_update(int folder, struct catalog *catalog, uint32_t max, struct index_
  * they are by now (other programs rename them to change flags); those found are `seen` and have
  * their new names. *ret_stable: no folder changed meanwhile, so what was not found is not there. */
 int scan_find(int folder, struct catalog *catalog, bool *ret_stable);
+
+/* Counts what the folders hold, with what `catalog` knows of it; a file it does not know counts with its
+ * octets as they are. *ret_seen as above, but for what happened in the last second. The catalog is of no use
+ * after. */
+int scan_count(int folder, struct catalog *catalog, struct usage *ret,
+               struct index_seen ret_seen[INDEX_FOLDERS]);
 
 #endif

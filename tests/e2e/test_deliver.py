@@ -124,6 +124,25 @@ def test_trouble_with_the_maildrop(daemon, home):
     home.unlink()
 
 
+def test_quota(daemon, home):
+    """By the account's own limit; a message that does not fit is refused whole, a smaller one is not."""
+    assert daemon.restante("quota", "alice", "--octets", "1K", "--messages", "3").returncode == 0
+    big = b"Subject: x\n\n" + b"x" * 999 + b"\n"  # 1013 octets on the wire
+    assert deliver(daemon, "alice", raw=big).returncode == 0
+    expect(daemon, EX_CANTCREAT, "alice", text="quota", raw=b"Subject: y\n")
+    assert deliver(daemon, "alice", raw=b"123456789\n").returncode == 0
+    client = daemon.log_in()
+    client.ok("DELE 1")
+    client.quit()
+    for _ in range(2):
+        assert deliver(daemon, "alice", raw=b"x\n").returncode == 0
+    expect(daemon, EX_CANTCREAT, "alice", text="3 messages", raw=b"x\n")
+    assert len(files(home)) == 3 and not os.listdir(home / "tmp")
+    daemon.restante("quota", "alice", "--octets", "none", "--messages", "none")
+    assert deliver(daemon, "alice", raw=big).returncode == 0
+    daemon.restante("quota", "alice", "--octets", "default", "--messages", "default")
+
+
 def files_of(home):
     return {name for name in os.listdir(home) if not name.startswith("restante.")}
 
