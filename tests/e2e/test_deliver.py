@@ -127,7 +127,7 @@ def test_trouble_with_the_maildrop(daemon, home):
 def test_quota(daemon, home):
     """By the account's own limit; a message that does not fit is refused whole, a smaller one is not."""
     assert daemon.restante("quota", "alice", "--octets", "1K", "--messages", "3").returncode == 0
-    big = b"Subject: x\n\n" + b"x" * 999 + b"\n"  # 1013 octets on the wire
+    big = b"Subject: x\n\n" + b"x" * 997 + b"\n"  # 1013 octets on the wire
     assert deliver(daemon, "alice", raw=big).returncode == 0
     expect(daemon, EX_CANTCREAT, "alice", text="quota", raw=b"Subject: y\n")
     assert deliver(daemon, "alice", raw=b"123456789\n").returncode == 0
