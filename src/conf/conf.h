@@ -55,7 +55,8 @@ struct conf {
 	uint64_t hash_queue_max;
 	uint64_t keeper_threads;
 	uint64_t max_open;
-	uint64_t takeover_s;  /* 0: only when the connection is gone */
+	uint64_t takeover_s; /* 0: only when the connection is gone */
+	uint64_t dead_peer_s;
 	uint64_t per_account; /* sessions */
 	uint64_t sharing;     /* enum conf_sharing */
 	char worker_user[CONF_VALUE_MAX], auth_user[CONF_VALUE_MAX], keeper_user[CONF_VALUE_MAX];

@@ -65,6 +65,8 @@ const struct conf_row conf_rows[] = {
      .doc = "time without a command after which a session ends"},
     {"limits.bad_commands", CONF_NUMBER, IN(conf, bad_commands_max), .initial = "10", .min = 1, .max = 1000,
      .doc = "commands in a row that are none, before the connection is closed"},
+    {"limits.dead_peer", CONF_DURATION, IN(conf, dead_peer_s), .initial = "2min", .min = 8, .max = DAY,
+     .doc = "time without a sign of life from a client's machine, after which it is given up"},
     {"limits.sessions_per_account", CONF_NUMBER, IN(conf, per_account), .initial = "10", .min = 1, .max = 1000000,
      .doc = "sessions of one account at once that have its maildrop or wait for it"},
 

@@ -122,6 +122,7 @@ struct ipc_setup_worker {
 	uint32_t max_sessions;
 	uint32_t login_timeout_ms; /* before login */
 	uint32_t autologout_ms;    /* after login, at least 600,000 unless a test says otherwise */
+	uint32_t dead_peer_ms;     /* without an answer from the client's machine */
 	uint32_t takeover_ms;      /* without an octet moved, a session gives way to another; 0: never */
 	uint32_t bad_commands_max;
 	uint8_t cleartext_always; /* 1: passwords in clear from anywhere; 0: TLS or loopback only */

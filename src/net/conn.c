@@ -3,9 +3,13 @@
 #include "net/conn.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -91,6 +95,21 @@ int conn_send_file(struct conn *conn, int file, uint64_t offset, uint64_t length
 	ssize_t count =
 	    sendfile(conn->fd, file, &at, length < SEND_FILE_MAX ? (size_t)length : SEND_FILE_MAX);
 	return count == 0 ? ERR_CORRUPT : plain_result(count, ret_count);
+}
+
+uint32_t conn_unacked(const struct conn *conn)
+{
+	int left;
+	return ioctl(conn->fd, SIOCOUTQ, &left) == 0 && left > 0 ? (uint32_t)left : 0;
+}
+
+bool conn_is_silent(const struct conn *conn, uint32_t ms)
+{
+	enum { UNANSWERED_MIN = 3 };
+	struct tcp_info info;
+	socklen_t size = sizeof info;
+	return getsockopt(conn->fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
+	       info.tcpi_last_ack_recv >= ms && info.tcpi_retransmits + info.tcpi_probes >= UNANSWERED_MIN;
 }
 
 void conn_describe(const struct conn *conn, char *to, size_t size)

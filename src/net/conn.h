@@ -32,6 +32,12 @@ int conn_write(struct conn *conn, struct span octets, bool more, size_t *ret_cou
  * early. */
 int conn_send_file(struct conn *conn, int file, uint64_t offset, uint64_t length, size_t *ret_count);
 
+/* Octets on their way that the peer has not acknowledged. */
+uint32_t conn_unacked(const struct conn *conn);
+/* Octets are on their way, and the peer's machine has answered nothing for this time, though asked several
+ * times. (TCP_USER_TIMEOUT would give up as well who answers that he has no room now.) */
+bool conn_is_silent(const struct conn *conn, uint32_t ms);
+
 /* "TLSv1.3/TLS_AES_256_GCM_SHA384", or "none". */
 void conn_describe(const struct conn *conn, char *to, size_t size);
 

@@ -105,6 +105,14 @@ int net_listen(const char *address, int *ret_fd, struct error *error)
 	return ERR_NONE;
 }
 
+void net_keep_alive(int fd, unsigned seconds)
+{
+	enum { PROBES = 4 }; /* in the second half of the time */
+	(void)set(fd, IPPROTO_TCP, TCP_KEEPIDLE, (int)seconds / 2);
+	(void)set(fd, IPPROTO_TCP, TCP_KEEPINTVL, (int)seconds / 2 / PROBES);
+	(void)set(fd, IPPROTO_TCP, TCP_KEEPCNT, PROBES);
+}
+
 void net_address_text(const struct sockaddr *address, char to[NET_ADDRESS_MAX])
 {
 	const union address *from = (const union address *)(const void *)address;

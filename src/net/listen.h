@@ -24,6 +24,10 @@ int net_check_free(const char *address, struct error *error);
  */
 int net_listen(const char *address, int *ret_fd, struct error *error);
 
+/* Who is accepted from `fd` from now on, and then does not answer for `seconds` (at least 8) while nothing is
+ * on its way to him, is disconnected by the kernel. */
+void net_keep_alive(int fd, unsigned seconds);
+
 /* "192.0.2.1:4242" or "[2001:db8::1]:4242"; an IPv4 address in IPv6 clothes is written as IPv4. */
 void net_address_text(const struct sockaddr *address, char to[NET_ADDRESS_MAX]);
 

@@ -4,6 +4,7 @@
  * of the last session. Runs in the master.
  */
 #include "base/time.h"
+#include "net/listen.h"
 #include "os/os.h"
 #include "server/master.h"
 
@@ -40,6 +41,7 @@ static void set_up_worker(struct process *process)
 	    .max_sessions = (uint32_t)conf->worker_max_sessions,
 	    .login_timeout_ms = (uint32_t)conf->login_timeout_s * 1000,
 	    .autologout_ms = (uint32_t)conf->autologout_s * 1000,
+	    .dead_peer_ms = (uint32_t)conf->dead_peer_s * 1000,
 	    .takeover_ms = (uint32_t)conf->takeover_s * 1000,
 	    .bad_commands_max = (uint32_t)conf->bad_commands_max,
 	    .cleartext_always = conf->cleartext_always,
@@ -54,6 +56,8 @@ static void set_up_worker(struct process *process)
 		struct ipc_listener listener = {.tls = conf->listen[i].tls};
 		int fd = listen_copy(conf->listen[i].address, process->slot);
 		(void)snprintf(listener.address, sizeof listener.address, "%s", conf->listen[i].address);
+		if (fd >= 0)
+			net_keep_alive(fd, (unsigned)conf->dead_peer_s);
 		if (fd >= 0)
 			link_send(process->control, IPC_LISTENER, 0, &listener, span_of(NULL, 0), &fd, 1);
 	}

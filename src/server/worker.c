@@ -126,6 +126,8 @@ static void on_sweep(uv_timer_t *timer)
 		session_note_progress(session);
 		if (session->protocol->expired(session, now_ms))
 			session_end(session, "timeout");
+		else if (session_is_lost(session))
+			session_end(session, "no answer");
 	}
 	for (unsigned i = 0; i < worker->listener_count && !worker->draining; i++)
 		if (!worker->listeners[i].listening)

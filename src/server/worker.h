@@ -157,6 +157,8 @@ void session_run(struct session *session);
 void session_sent(struct session *session, size_t count);
 /* Looks whether the client has taken something of what is on its way to it. */
 void session_note_progress(struct session *session);
+/* Nothing has come from the client's machine for long, though octets are on their way to it. */
+bool session_is_lost(const struct session *session);
 /* Another session of the account wants the maildrop. False: this one has ended, because its client is gone,
  * is idle, or had said QUIT. */
 bool session_keeps(struct session *session);

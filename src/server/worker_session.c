@@ -9,10 +9,8 @@
 #include "base/time.h"
 
 #include <errno.h>
-#include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 enum next session_over(struct session *session, const char *result)
@@ -53,14 +51,21 @@ void session_sent(struct session *session, size_t count)
 /* What the kernel has taken from us may still be on its way, to a slow client for minutes. */
 void session_note_progress(struct session *session)
 {
-	int left;
-	if (!session->unacked || ioctl(session->conn.fd, SIOCOUTQ, &left) != 0)
+	if (!session->unacked)
 		return;
-	if (session->unacked != UINT32_MAX && (uint32_t)left < session->unacked) {
+	uint32_t left = conn_unacked(&session->conn);
+	if (session->unacked != UINT32_MAX && left < session->unacked) {
 		note_moved(session);
 		session->protocol->active(session, session->moved_ms);
 	}
-	session->unacked = (uint32_t)left;
+	session->unacked = left;
+}
+
+bool session_is_lost(const struct session *session)
+{
+	uint32_t limit_ms = session->worker->setup.dead_peer_ms;
+	return session->unacked && uv_now(session->worker->child->loop) - session->moved_ms >= limit_ms &&
+	       conn_is_silent(&session->conn, limit_ms);
 }
 
 int session_write(struct session *session, struct span octets, bool more, size_t *ret_sent)
