@@ -19,6 +19,9 @@ enum {
 	ABSENT = IPC_WHEN_ABSENT,
 	WAITING = IPC_WHEN_WAITING,
 	WORKING = IPC_WHEN_WORKING,
+	GATHERING = IPC_WHEN_GATHERING,
+	FILLING = IPC_WHEN_FILLING,
+	DELIVERING = IPC_WHEN_DELIVERING,
 	ALWAYS = ABSENT | WAITING | WORKING,
 };
 
@@ -63,6 +66,20 @@ static bool commit_fits(const void *fixed, struct span tail, unsigned fd_count)
 	return commit->count <= commit->total && (fd_count ? tail.len == 0 : tail.len == octets);
 }
 
+static bool file_fits(const void *fixed, struct span tail, unsigned fd_count)
+{
+	const struct ipc_deliver_file *file = fixed;
+	(void)tail;
+	return (file->err == ERR_NONE) == (fd_count == 1);
+}
+
+static bool mailbox_fits(const void *fixed, struct span tail, unsigned fd_count)
+{
+	(void)fixed;
+	(void)fd_count;
+	return tail.len > 0;
+}
+
 static bool cert_fits(const void *fixed, struct span tail, unsigned fd_count)
 {
 	const struct ipc_cert *cert = fixed;
@@ -94,6 +111,7 @@ const struct ipc_row ipc_rows[IPC_TYPES] = {
     ROW(AUTH_STEP, W, A, .tail_max = IPC_AUTH_TAIL_MAX, .when = WAITING, .secret = true),
     ROW(AUTH_CANCEL, W, A, .when = ALWAYS),
     ROW(AUTH_CHALLENGE, A, W, .tail_max = IPC_AUTH_TAIL_MAX),
+    ROW(AUTH_LOOKUP, W, A, .tail_max = IPC_MAILBOX_MAX, .when = ABSENT, .fits = mailbox_fits),
     ROW(AUTH_OK, A, W, FIXED(ipc_auth_ok)),
     ROW(AUTH_FAIL, A, W, FIXED(ipc_auth_fail)),
 
@@ -112,6 +130,13 @@ const struct ipc_row ipc_rows[IPC_TYPES] = {
     ROW(DROP_CLOSE, W, K, .when = ALWAYS),
     ROW(DROP_RECALL, K, W),
     ROW(DROP_KEEP, W, K, .when = ALWAYS),
+
+    ROW(DELIVER_TO, W, K, FIXED(ipc_deliver_to), .when = ABSENT | GATHERING),
+    ROW(DELIVER_BEGIN, W, K, .when = GATHERING),
+    ROW(DELIVER_FILE, K, W, FIXED(ipc_deliver_file), FDS(0, 1), .fits = file_fits),
+    ROW(DELIVER_COMMIT, W, K, .when = FILLING),
+    ROW(DELIVERED, K, W, FIXED(ipc_delivered)),
+    ROW(DELIVER_END, W, K, .when = ABSENT | GATHERING | FILLING | DELIVERING),
 };
 
 /* Members that must be zero, and arrays that must hold a NUL. */
@@ -123,10 +148,12 @@ static const struct field {
 	enum check check;
 	size_t at, size;
 } fields[] = {
-    FIELD(SETUP_WORKER, ipc_setup_worker, reserved, ZERO),
+    FIELD(SETUP_WORKER, ipc_setup_worker, hostname, TEXT),
     FIELD(SETUP_WORKER, ipc_setup_worker, empty_root, TEXT),
     FIELD(SETUP_WORKER, ipc_setup_worker, mechanisms, TEXT),
     FIELD(SETUP_AUTH, ipc_setup_auth, reserved, ZERO),
+    FIELD(SETUP_AUTH, ipc_setup_auth, delimiter, TEXT),
+    FIELD(SETUP_AUTH, ipc_setup_auth, domains, TEXT),
     FIELD(SETUP_AUTH, ipc_setup_auth, accounts, TEXT),
     FIELD(SETUP_AUTH, ipc_setup_auth, location, TEXT),
     FIELD(SETUP_KEEPER, ipc_setup_keeper, reserved, ZERO),
@@ -143,6 +170,9 @@ static const struct field {
     FIELD(DROP_OPEN, ipc_drop_open, ticket.location, TEXT),
     FIELD(DROP_OPENED, ipc_drop_opened, reserved, ZERO),
     FIELD(DROP_LISTED, ipc_drop_listed, reserved, ZERO),
+    FIELD(DELIVER_TO, ipc_deliver_to, ticket.reserved, ZERO),
+    FIELD(DELIVER_TO, ipc_deliver_to, ticket.account, TEXT),
+    FIELD(DELIVER_TO, ipc_deliver_to, ticket.location, TEXT),
 };
 /* clang-format on */
 

@@ -40,6 +40,7 @@ enum ipc_type {
 	IPC_AUTH_STEP,      /* tail: the client's response, decoded */
 	IPC_AUTH_CANCEL,    /* the client sent "*" or is gone; no answer; may cross one, so always in turn */
 	IPC_AUTH_CHALLENGE, /* tail: the server's challenge, not encoded */
+	IPC_AUTH_LOOKUP,    /* tail: the address of a recipient; answered by AUTH_OK or AUTH_FAIL */
 	IPC_AUTH_OK,        /* a ticket for the keeper; ends the exchange */
 	IPC_AUTH_FAIL,      /* ends the exchange */
 	/* worker and keeper */
@@ -53,9 +54,15 @@ enum ipc_type {
 	IPC_DROP_BODIES,  /* tail: struct ipc_body for each number asked, + a descriptor for each good one */
 	IPC_DROP_COMMIT,  /* deletion bitmap inline as tail, or as one sealed memory file */
 	IPC_DROP_COMMITTED, /* durable, or not; the maildrop is closed either way */
-	IPC_DROP_CLOSE,  /* the session ended without update; no answer; may cross one, so always in turn */
-	IPC_DROP_RECALL, /* somebody else of this account wants the maildrop: is the session still alive? */
-	IPC_DROP_KEEP,   /* it is; a session that is not gets DROP_CLOSE instead. May cross an end */
+	IPC_DROP_CLOSE,    /* the session ended without update; no answer; may cross one, so always in turn */
+	IPC_DROP_RECALL,   /* somebody else of this account wants the maildrop: is the session still alive? */
+	IPC_DROP_KEEP,     /* it is; a session that is not gets DROP_CLOSE instead. May cross an end */
+	IPC_DELIVER_TO,    /* a ticket: one more recipient of the message to come; no answer */
+	IPC_DELIVER_BEGIN, /* those were all: a file for the message */
+	IPC_DELIVER_FILE,  /* + the file, to be filled; without: there is none, and the delivery is over */
+	IPC_DELIVER_COMMIT, /* the file is filled and closed: deliver it */
+	IPC_DELIVERED,   /* durable, or not: one for each recipient, in order; the last ends the delivery */
+	IPC_DELIVER_END, /* forget it; no answer; may cross one, so always in turn */
 	IPC_TYPES
 };
 
@@ -67,11 +74,17 @@ enum {
 	IPC_BODIES_MAX = IPC_FDS_MAX, /* message numbers in one request */
 	IPC_HOSTNAME_MAX = 256,
 	IPC_PATH_MAX = 1024,
-	IPC_ADDR_MAX = 64, /* "[2001:db8::1]:65535" and a NUL */
+	IPC_ADDR_MAX = 64,    /* "[2001:db8::1]:65535" and a NUL */
+	IPC_LISTEN_MAX = 128, /* "unix:/run/restante/lmtp" and a NUL */
 	IPC_TLS_KEY_SIZE = 80,
 	IPC_MECHANISMS_MAX = 256,
 	IPC_AUTH_NAME_MAX = 24,    /* SASL mechanism names are at most 20 octets */
 	IPC_AUTH_TAIL_MAX = 16384, /* octets of a SASL message, decoded */
+	IPC_MAILBOX_MAX = 320,     /* octets of a recipient's address */
+	IPC_RECIPIENTS_MAX = 100,  /* of one message */
+	IPC_MESSAGE_EXTRA = 4096,  /* octets of lines a message gets on its way in, at most */
+	IPC_DELIMITER_MAX = 8,
+	IPC_DOMAINS_MAX = 1024,
 };
 
 /* States in which a session-bound message is in turn, as the receiver sees the session. */
@@ -80,6 +93,10 @@ enum ipc_when {
 	IPC_WHEN_ABSENT = 1,  /* no such session here yet */
 	IPC_WHEN_WAITING = 2, /* auth: a challenge is out; keeper: the maildrop is open, nothing asked */
 	IPC_WHEN_WORKING = 4, /* an answer is owed */
+	/* keeper, of deliveries */
+	IPC_WHEN_GATHERING = 8,   /* recipients are being named */
+	IPC_WHEN_FILLING = 16,    /* the file is with the worker */
+	IPC_WHEN_DELIVERING = 32, /* an answer is owed */
 };
 
 struct ipc_row {
@@ -127,7 +144,11 @@ struct ipc_setup_worker {
 	uint32_t bad_commands_max;
 	uint8_t cleartext_always; /* 1: passwords in clear from anywhere; 0: TLS or loopback only */
 	uint8_t log_level;
-	uint8_t reserved[2];
+	uint8_t over_quota_defers; /* LMTP: a full maildrop is a temporary failure */
+	uint8_t lmtp_remote;       /* 1: mail is taken from other machines too */
+	uint32_t lmtp_idle_ms;
+	uint64_t message_max;                /* octets of a message by LMTP; 0 for no limit */
+	char hostname[IPC_HOSTNAME_MAX];     /* what LMTP greets with */
 	char mechanisms[IPC_MECHANISMS_MAX]; /* SASL mechanisms, separated by spaces, best first */
 	char empty_root[IPC_PATH_MAX];       /* chroot here when root; "" for none */
 	uint32_t uid, gid;                   /* become this; (uint32_t)-1 for no change */
@@ -140,9 +161,14 @@ struct ipc_setup_auth {
 	uint32_t hash_queue_max; /* logins waiting for a hash; more are told to try later */
 	uint32_t cache_ms;       /* life of a verified login; 0 for no cache */
 	uint8_t log_level;
-	uint8_t reserved[3];
-	char accounts[IPC_PATH_MAX]; /* the SQLite file */
-	char location[IPC_PATH_MAX]; /* pattern for accounts without their own, e.g. maildir:/srv/mail/%u */
+	uint8_t lmtp; /* 1: mail comes in, so recipients may be looked up */
+	uint8_t reserved[2];
+	uint64_t quota_octets, quota_messages; /* of accounts without their own; 0 for no limit */
+	char delimiter[IPC_DELIMITER_MAX];     /* between a name and a detail in an address; "" for none */
+	char domains[IPC_DOMAINS_MAX]; /* whose accounts are named without their domain, separated by spaces;
+	                                * "*" for all */
+	char accounts[IPC_PATH_MAX];   /* the SQLite file */
+	char location[IPC_PATH_MAX];   /* pattern for accounts without their own, e.g. maildir:/srv/mail/%u */
 };
 
 struct ipc_setup_keeper {
@@ -154,13 +180,16 @@ struct ipc_setup_keeper {
 	uint8_t log_level;
 	uint8_t shared; /* 1: several sessions may have a maildrop at once */
 	uint8_t reserved[2];
+	uint32_t max_deliveries;      /* messages on their way in at once, all workers together */
+	uint64_t message_max;         /* octets of a message by LMTP; 0 for no limit */
 	char mail_root[IPC_PATH_MAX]; /* every maildrop lies below it */
 };
 
 struct ipc_listener {
-	uint8_t tls; /* implicit TLS (RFC 8314) */
-	uint8_t reserved[7];
-	char address[IPC_ADDR_MAX]; /* for the log */
+	uint8_t tls;  /* implicit TLS (RFC 8314) */
+	uint8_t lmtp; /* LMTP, not POP3 */
+	uint8_t reserved[6];
+	char address[IPC_LISTEN_MAX]; /* for the log */
 };
 
 struct ipc_cert {
@@ -204,7 +233,8 @@ struct ipc_auth_ok {
 
 struct ipc_auth_fail {
 	int32_t err; /* ERR_CREDENTIALS; ERR_SYNTAX: not what the mechanism expects; ERR_UNSUPPORTED: no such
-	              * mechanism; ERR_FULL: too many logins waiting; else a temporary failure */
+	              * mechanism; ERR_FULL: too many logins waiting; of a lookup: ERR_NOTFOUND; ERR_DENIED:
+	              * the account is disabled; else a temporary failure */
 };
 
 struct ipc_drop_open {
@@ -254,6 +284,21 @@ struct ipc_body {
 
 struct ipc_drop_bodies {
 	uint32_t count;
+};
+
+struct ipc_deliver_to {
+	struct ticket ticket;
+};
+
+struct ipc_deliver_file {
+	int32_t
+	    err; /* 0, then a descriptor follows; ERR_FULL: too many at once; else no file could be made */
+};
+
+struct ipc_delivered {
+	uint32_t recipient; /* counted from 0 */
+	int32_t err;        /* 0: the message is in the maildrop, durably; ERR_QUOTA; ERR_NOSPACE; ... */
+	uint64_t raw;       /* octets of its file */
 };
 
 struct ipc_drop_commit {

@@ -3,8 +3,8 @@
  * Auth: accounts, SASL exchanges, password hashes, verified logins. It sees names and
  * passwords, never mail, and makes the tickets by which the keeper opens a maildrop.
  *
- * auth.c is the process, auth_exchange.c what workers ask, auth_check.c the check of a password
- * and the ticket, auth_cache.c the verified logins.
+ * auth.c is the process, auth_exchange.c what workers ask, auth_check.c the check of a password,
+ * auth_lookup.c the recipients of mail, auth_cache.c the verified logins.
  */
 #ifndef SERVER_AUTH_H
 #define SERVER_AUTH_H
@@ -61,6 +61,14 @@ struct auth *auth_of(const struct auth_exchange *exchange);
 
 /* Logs a login that failed; `reason` is a literal. */
 void auth_log_failure(const struct auth_exchange *exchange, struct span name, const char *reason);
+
+/* --- auth_lookup.c --- */
+
+/* The account that mail to this address is for, as it was given by LMTP; the row holds a hash: wipe it.
+ * ERR_NOTFOUND; ERR_DENIED: disabled; otherwise as acct_find(). */
+int auth_find_recipient(struct auth *auth, struct span address, struct acct_row *ret);
+/* Where the account's maildrop is. An error, which is logged: the pattern gives it none. */
+int auth_locate(const struct auth *auth, const struct acct_row *row, char ret[ACCT_LOCATION_MAX]);
 
 /* --- auth_check.c --- */
 

@@ -95,14 +95,7 @@ static void grant(struct auth_check *check)
 	struct auth *auth = check->auth;
 	char location[ACCT_LOCATION_MAX];
 	const struct acct_row *row = &check->row;
-	int err = ERR_NONE;
-	if (row->location[0])
-		memcpy(location, row->location, sizeof location);
-	else
-		err = acct_location(auth->setup.location, span_str(row->name), location, sizeof location);
-	if (err) {
-		log_note(LOG_ERROR, "the location pattern %s gives account %s no maildrop: %s",
-		         auth->setup.location, row->name, err_text(err));
+	if (auth_locate(auth, row, location) != ERR_NONE) {
 		auth_refuse(check->exchange, ERR_IO);
 		return;
 	}

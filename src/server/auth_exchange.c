@@ -75,27 +75,33 @@ void auth_refuse(struct auth_exchange *exchange, int err)
 	free_exchange(exchange);
 }
 
-void auth_grant(struct auth_exchange *exchange, const char *account, const char *location)
+/* Completes, seals and sends a ticket, in which purpose and quota are set; an error is sent instead. */
+static void send_ticket(struct auth_peer *peer, uint64_t session, struct ticket *ticket, const char *account,
+                        const char *location)
 {
-	struct auth *auth = auth_of(exchange);
-	struct ipc_auth_ok ok = {
-	    .ticket = {.nonce = ++auth->nonce,
-	               .expires_ms = time_mono_ms() + TICKET_LIFE_MS,
-	               .session = exchange->session,
-	               .worker = exchange->peer->id,
-	               .epoch = auth->key.epoch,
-	               .uid = UINT32_MAX,
-	               .gid = UINT32_MAX}
-        };
-	bool fits = span_to_text(span_str(account), ok.ticket.account, sizeof ok.ticket.account) &&
-	            span_to_text(span_str(location), ok.ticket.location, sizeof ok.ticket.location);
-	int err = fits ? ticket_seal(&ok.ticket, auth->key.key) : ERR_FULL;
+	struct auth *auth = peer->auth;
+	ticket->nonce = ++auth->nonce;
+	ticket->expires_ms = time_mono_ms() + TICKET_LIFE_MS;
+	ticket->session = session;
+	ticket->worker = peer->id;
+	ticket->epoch = auth->key.epoch;
+	ticket->uid = ticket->gid = UINT32_MAX;
+	bool fits = span_to_text(span_str(account), ticket->account, sizeof ticket->account) &&
+	            span_to_text(span_str(location), ticket->location, sizeof ticket->location);
+	int err = fits ? ticket_seal(ticket, auth->key.key) : ERR_FULL;
 	if (err) {
 		log_note(LOG_ERROR, "no ticket for account %s: %s", account, err_text(err));
-		auth_refuse(exchange, ERR_IO);
+		send_refusal(peer, session, ERR_IO);
 		return;
 	}
-	link_send(exchange->peer->link, IPC_AUTH_OK, exchange->session, &ok, SPAN(""), NULL, 0);
+	const struct ipc_auth_ok ok = {.ticket = *ticket};
+	link_send(peer->link, IPC_AUTH_OK, session, &ok, SPAN(""), NULL, 0);
+}
+
+void auth_grant(struct auth_exchange *exchange, const char *account, const char *location)
+{
+	struct ticket ticket = {.purpose = TICKET_SESSION};
+	send_ticket(exchange->peer, exchange->session, &ticket, account, location);
 	free_exchange(exchange);
 }
 
@@ -179,6 +185,37 @@ static int begin(struct auth_peer *peer, const struct ipc_in *in)
 	return ERR_NONE;
 }
 
+static uint64_t quota_or_default(uint64_t own, uint64_t configured)
+{
+	return own == ACCT_QUOTA_DEFAULT ? configured : own;
+}
+
+static int look_up(struct auth_peer *peer, const struct ipc_in *in)
+{
+	struct auth *auth = peer->auth;
+	struct acct_row row = {0};
+	char location[ACCT_LOCATION_MAX];
+	if (!auth->setup.lmtp) {
+		peer->link->why = "looks up a recipient where no mail comes in";
+		return ERR_PEER;
+	}
+	int err = auth_find_recipient(auth, in->tail, &row);
+	if (!err)
+		err = auth_locate(auth, &row, location);
+	if (err) {
+		send_refusal(peer, in->session, err);
+	} else {
+		struct ticket ticket = {
+		    .purpose = TICKET_DELIVERY,
+		    .quota_octets = quota_or_default(row.quota_octets, auth->setup.quota_octets),
+		    .quota_messages = quota_or_default(row.quota_messages, auth->setup.quota_messages),
+		};
+		send_ticket(peer, in->session, &ticket, row.name, location);
+	}
+	secret_wipe(&row, sizeof row);
+	return ERR_NONE;
+}
+
 static int handle_message(struct link *link, struct ipc_in *in)
 {
 	struct auth_peer *peer = link->owner;
@@ -188,6 +225,8 @@ static int handle_message(struct link *link, struct ipc_in *in)
 		return err;
 	if (in->type == IPC_AUTH_BEGIN)
 		return begin(peer, in);
+	if (in->type == IPC_AUTH_LOOKUP)
+		return look_up(peer, in);
 	if (in->type == IPC_AUTH_STEP)
 		step(exchange, true, in->tail);
 	else if (exchange) /* AUTH_CANCEL, which may have crossed the answer */

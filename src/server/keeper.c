@@ -72,17 +72,29 @@ static void limit_maildrops(struct keeper *keeper)
 	keeper->setup.max_open = most;
 }
 
+/* Deliveries take at most half of what maildrops leave. */
+static void limit_deliveries(struct keeper *keeper)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 ||
+	    keeper->setup.max_deliveries <= limit.rlim_cur / 8 / KEEPER_FDS_PER_DELIVERY)
+		return;
+	keeper->setup.max_deliveries = (uint32_t)(limit.rlim_cur / 8 / KEEPER_FDS_PER_DELIVERY);
+}
+
 static int on_start(struct child *child)
 {
 	struct keeper *keeper = child->owner;
 	struct error error = {""};
 	keeper->child = child;
 	int err = confine(keeper, &error);
-	if (err)
+	if (err) {
 		log_note(LOG_ERROR, "keeper not started: %s", error.text);
-	else
-		limit_maildrops(keeper);
-	return err;
+		return err;
+	}
+	limit_maildrops(keeper);
+	limit_deliveries(keeper);
+	return ERR_NONE;
 }
 
 static void on_stop(struct child *child)

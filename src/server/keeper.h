@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The keeper: the process that holds maildrops. Inside of it, a peer is a worker's link, and a session is
- * what that worker opened a maildrop for.
+ * what that worker opened a maildrop for, or gathers recipients of a message for.
  */
 #ifndef SERVER_KEEPER_H
 #define SERVER_KEEPER_H
@@ -12,8 +12,10 @@
 #include "server/keeper_ticket.h"
 
 enum {
-	KEEPER_FDS_PER_DROP = 2,   /* its folder and its index */
-	KEEPER_LISTINGS_MAX = 256, /* listings of long maildrops kept for their next session */
+	KEEPER_FDS_PER_DROP = 2,      /* its folder and its index */
+	KEEPER_LISTINGS_MAX = 256,    /* listings of long maildrops kept for their next session */
+	KEEPER_FDS_PER_DELIVERY = 4,  /* its file, the folder of that, and what linking it takes */
+	KEEPER_GATHERINGS_MAX = 4096, /* deliveries a worker may be gathering recipients for */
 	KEEPER_WAIT_MS = 5000, /* how long a login waits for the end of the session that has the maildrop */
 };
 #define KEEPER_LISTINGS_OCTETS (UINT64_C(512) << 20) /* of memory they may take together */
@@ -39,8 +41,9 @@ struct keeper {
 	struct keeper_listings listings;
 	struct keeper_place **places; /* by location */
 	uint32_t place_slots, place_count;
-	uint32_t open;    /* maildrops open, about to be, or waited for */
-	uint32_t commits; /* under way */
+	uint32_t open;       /* maildrops open, about to be, or waited for */
+	uint32_t commits;    /* under way, deliveries too */
+	uint32_t deliveries; /* with a file */
 	bool stopping;
 };
 
@@ -57,7 +60,8 @@ struct keeper_session {
 	bool working;             /* an answer is owed */
 	bool listed;              /* it has its listing, or has asked for it */
 	bool committing;
-	bool recalled; /* its worker was asked whether it is alive */
+	bool recalled;             /* its worker was asked whether it is alive */
+	struct delivery *delivery; /* NULL: the session is of a maildrop */
 	char account[];
 };
 
@@ -68,6 +72,7 @@ struct keeper_peer {
 	uint32_t id;
 	struct keeper_session **slots; /* sessions by id */
 	uint32_t slot_count, count;    /* a power of two, or 0; sessions */
+	uint32_t deliveries;           /* sessions of that kind */
 };
 
 /* --- keeper_table.c --- */
@@ -127,6 +132,8 @@ void keeper_listings_finish(struct keeper_listings *listings);
 
 int keeper_body(struct keeper_session *session, const struct ipc_in *in, const char **why);
 int keeper_commit(struct keeper_session *session, struct ipc_in *in, const char **why);
+/* ERR_DENIED: the maildrop is of a user that the keeper is not. */
+int keeper_check_owner(const struct ticket *ticket);
 /* Ends a session: at once, or when the disk has done what it is at. */
 void keeper_close(struct keeper_session *session);
 
@@ -140,6 +147,16 @@ void keeper_log(struct log_line *line, enum log_level level, const char *event,
                 const struct keeper_session *session);
 /* Ends a session that is not working, and gives its maildrop back. */
 void keeper_end(struct keeper_session *session);
+/* --- keeper_deliver.c: likewise --- */
+
+int keeper_deliver_to(struct keeper_peer *peer, struct keeper_session *session, const struct ipc_in *in,
+                      const char **why);
+void keeper_deliver_begin(struct keeper_session *session);
+int keeper_deliver_commit(struct keeper_session *session, const char **why);
+/* Ends a delivery, as keeper_close() does a session. */
+void keeper_deliver_end(struct keeper_session *session);
+/* Which messages are in turn. */
+enum ipc_when keeper_deliver_when(const struct keeper_session *session);
 
 /* --- keeper_peer.c --- */
 

@@ -205,6 +205,15 @@ void keeper_try_open(struct keeper_session *session)
 	finish_opening(session, &opening);
 }
 
+int keeper_check_owner(const struct ticket *ticket)
+{
+	if (ticket->uid == (uint32_t)-1 || ticket->uid == geteuid())
+		return ERR_NONE;
+	log_note(LOG_ERROR, "the maildrop %s belongs to uid %u, and the keeper runs as %u", ticket->location,
+	         ticket->uid, geteuid());
+	return ERR_DENIED;
+}
+
 /* Whether an honest ticket can be served. */
 static int check_opening(const struct keeper *keeper, const struct ticket *ticket)
 {
@@ -216,12 +225,7 @@ static int check_opening(const struct keeper *keeper, const struct ticket *ticke
 		         keeper->open);
 		return ERR_FULL;
 	}
-	if (ticket->uid != (uint32_t)-1 && ticket->uid != geteuid()) {
-		log_note(LOG_ERROR, "the maildrop %s belongs to uid %u, and the keeper runs as %u",
-		         ticket->location, ticket->uid, geteuid());
-		return ERR_DENIED;
-	}
-	return ERR_NONE;
+	return keeper_check_owner(ticket);
 }
 
 /* A maildrop that a session of ours has is not tried: the lock would say no more. */
@@ -252,8 +256,8 @@ int keeper_open(struct keeper_peer *peer, const struct ipc_in *in, const char **
 {
 	struct keeper *keeper = peer->keeper;
 	const struct ipc_drop_open *open = in->fixed;
-	int err =
-	    keeper_tickets_use(&keeper->tickets, &open->ticket, peer->id, in->session, time_mono_ms(), why);
+	int err = keeper_tickets_use(&keeper->tickets, &open->ticket, TICKET_SESSION, peer->id, in->session,
+	                             time_mono_ms(), why);
 	if (err == ERR_PEER)
 		return err;
 	if (err == ERR_NONE)

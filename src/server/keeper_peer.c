@@ -9,14 +9,20 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+static enum ipc_when find_when(const struct keeper_session *session)
+{
+	if (!session)
+		return IPC_WHEN_ABSENT;
+	if (session->delivery)
+		return keeper_deliver_when(session);
+	return session->working ? IPC_WHEN_WORKING : IPC_WHEN_WAITING;
+}
+
 static int take_request(struct link *link, struct ipc_in *in)
 {
 	struct keeper_peer *peer = link->owner;
 	struct keeper_session *session = keeper_find(peer, in->session);
-	enum ipc_when now = !session           ? IPC_WHEN_ABSENT
-	                    : session->working ? IPC_WHEN_WORKING
-	                                       : IPC_WHEN_WAITING;
-	int err = ipc_in_turn(in->type, now);
+	int err = ipc_in_turn(in->type, find_when(session));
 	if (err)
 		return err;
 	switch (in->type) {
@@ -34,6 +40,17 @@ static int take_request(struct link *link, struct ipc_in *in)
 		return ERR_NONE;
 	case IPC_DROP_KEEP:
 		return session ? keeper_keep(session) : ERR_NONE;
+	case IPC_DELIVER_TO:
+		return keeper_deliver_to(peer, session, in, &link->why);
+	case IPC_DELIVER_BEGIN:
+		keeper_deliver_begin(session);
+		return ERR_NONE;
+	case IPC_DELIVER_COMMIT:
+		return keeper_deliver_commit(session, &link->why);
+	case IPC_DELIVER_END:
+		if (session)
+			keeper_deliver_end(session);
+		return ERR_NONE;
 	default:
 		return ERR_PEER;
 	}
@@ -47,7 +64,7 @@ static void forget_peer(struct link *link, int err, const char *why)
 		child_report_fault(keeper->child, IPC_WORKER, peer->id, why ? why : err_text(err));
 	for (uint32_t i = 0; i < peer->slot_count; i++)
 		while (peer->slots[i])
-			keeper_close(peer->slots[i]);
+			(peer->slots[i]->delivery ? keeper_deliver_end : keeper_close)(peer->slots[i]);
 	struct keeper_peer **at = &keeper->peers;
 	while (*at != peer)
 		at = &(*at)->next;

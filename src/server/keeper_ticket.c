@@ -90,8 +90,9 @@ static int refuse(const char **why, const char *reason)
 	return ERR_PEER;
 }
 
-int keeper_tickets_use(struct keeper_tickets *tickets, const struct ticket *ticket, uint32_t worker,
-                       uint64_t session, uint64_t now_ms, const char **why)
+int keeper_tickets_use(struct keeper_tickets *tickets, const struct ticket *ticket,
+                       enum ticket_purpose purpose, uint32_t worker, uint64_t session, uint64_t now_ms,
+                       const char **why)
 {
 	if (!tickets->keyed || ticket->epoch != tickets->epoch)
 		return ERR_DENIED; /* auth or we were started anew: the login was honest, its ticket is lost
@@ -100,6 +101,8 @@ int keeper_tickets_use(struct keeper_tickets *tickets, const struct ticket *tick
 		return refuse(why, "forged ticket");
 	if (ticket->worker != worker || ticket->session != session)
 		return refuse(why, "ticket of another session");
+	if (ticket->purpose != purpose)
+		return refuse(why, "ticket for something else");
 	forget_old(tickets, now_ms);
 	/* Expired (the difference wraps), or living longer than its nonce would be remembered. */
 	if (ticket->expires_ms - now_ms > TICKET_LIFE_MS || ticket->nonce == 0)

@@ -24,8 +24,9 @@ void keeper_tickets_rekey(struct keeper_tickets *tickets, const struct ipc_ticke
 void keeper_tickets_finish(struct keeper_tickets *tickets);
 
 /* 0: good, and used up now. ERR_DENIED: stale (an old key, or expired): log in again. ERR_PEER: forged, used
- * before, or another's (*why, a literal). ERR_NOMEM. */
-int keeper_tickets_use(struct keeper_tickets *tickets, const struct ticket *ticket, uint32_t worker,
-                       uint64_t session, uint64_t now_ms, const char **why);
+ * before, another's, or for something else (*why, a literal). ERR_NOMEM. */
+int keeper_tickets_use(struct keeper_tickets *tickets, const struct ticket *ticket,
+                       enum ticket_purpose purpose, uint32_t worker, uint64_t session, uint64_t now_ms,
+                       const char **why);
 
 #endif

@@ -296,13 +296,14 @@ static void test_many_nonces(void **state)
 		open.ticket.nonce = i * UINT64_C(0x9e3779b97f4a7c15);
 		open.ticket.expires_ms = now_ms + TICKET_LIFE_MS;
 		assert_int_equal(ticket_seal(&open.ticket, key.key), ERR_NONE);
-		assert_int_equal(keeper_tickets_use(&tickets, &open.ticket, WORKER, SESSION, now_ms, &why),
-		                 0);
+		assert_int_equal(
+		    keeper_tickets_use(&tickets, &open.ticket, TICKET_SESSION, WORKER, SESSION, now_ms, &why),
+		    0);
 		uint64_t later_ms = now_ms + i * 7 % (TICKET_LIFE_MS + 1); /* to its last millisecond */
 		if (i % 10 == 0)
-			assert_int_equal(
-			    keeper_tickets_use(&tickets, &open.ticket, WORKER, SESSION, later_ms, &why),
-			    ERR_PEER);
+			assert_int_equal(keeper_tickets_use(&tickets, &open.ticket, TICKET_SESSION, WORKER,
+			                                    SESSION, later_ms, &why),
+			                 ERR_PEER);
 		if (i % 10 == 0)
 			now_ms = later_ms;
 	}
