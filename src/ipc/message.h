@@ -82,6 +82,7 @@ enum {
 	IPC_AUTH_TAIL_MAX = 16384, /* octets of a SASL message, decoded */
 	IPC_MAILBOX_MAX = 320,     /* octets of a recipient's address */
 	IPC_RECIPIENTS_MAX = 100,  /* of one message */
+	IPC_DELIVERIES_MAX = 4096, /* of one worker */
 	IPC_MESSAGE_EXTRA = 4096,  /* octets of lines a message gets on its way in, at most */
 	IPC_DELIMITER_MAX = 8,
 	IPC_DOMAINS_MAX = 1024,

@@ -12,10 +12,9 @@
 #include "server/keeper_ticket.h"
 
 enum {
-	KEEPER_FDS_PER_DROP = 2,      /* its folder and its index */
-	KEEPER_LISTINGS_MAX = 256,    /* listings of long maildrops kept for their next session */
-	KEEPER_FDS_PER_DELIVERY = 4,  /* its file, the folder of that, and what linking it takes */
-	KEEPER_GATHERINGS_MAX = 4096, /* deliveries a worker may be gathering recipients for */
+	KEEPER_FDS_PER_DROP = 2,     /* its folder and its index */
+	KEEPER_LISTINGS_MAX = 256,   /* listings of long maildrops kept for their next session */
+	KEEPER_FDS_PER_DELIVERY = 4, /* its file, the folder of that, and what linking it takes */
 	KEEPER_WAIT_MS = 5000, /* how long a login waits for the end of the session that has the maildrop */
 };
 #define KEEPER_LISTINGS_OCTETS (UINT64_C(512) << 20) /* of memory they may take together */

@@ -152,7 +152,7 @@ int keeper_deliver_to(struct keeper_peer *peer, struct keeper_session *session, 
 	                             time_mono_ms(), why);
 	if (err == ERR_PEER)
 		return err;
-	if (!session && peer->deliveries == KEEPER_GATHERINGS_MAX)
+	if (!session && peer->deliveries == IPC_DELIVERIES_MAX)
 		return refuse(why, "too many deliveries at once");
 	if (session && session->delivery->count == IPC_RECIPIENTS_MAX)
 		return refuse(why, "too many recipients");

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -115,13 +116,19 @@ static int listen_on(struct worker *worker)
 
 /* --- time --- */
 
+/* Something is being made durable, and the client is to hear of it. */
+static bool is_last_wait(const struct session *session)
+{
+	return session->await == AWAIT_COMMIT || session->await == AWAIT_DELIVERY;
+}
+
 static void on_sweep(uv_timer_t *timer)
 {
 	struct worker *worker = timer->data;
 	uint64_t now_ms = uv_now(worker->child->loop);
 	for (uint32_t slot = 0; slot < worker->setup.max_sessions; slot++) {
 		struct session *session = worker->slots[slot];
-		if (!session || session->await == AWAIT_COMMIT)
+		if (!session || is_last_wait(session))
 			continue;
 		session_note_progress(session);
 		if (session->protocol->expired(session, now_ms))
@@ -147,6 +154,13 @@ static int take_setup(struct worker *worker, const struct ipc_setup_worker *setu
 	    .login_timeout_ms = setup->login_timeout_ms,
 	    .autologout_ms = setup->autologout_ms,
 	};
+	worker->lmtp_conf = (struct lmtp_server_conf){
+	    .hostname = worker->setup.hostname,
+	    .message_max = setup->message_max,
+	    .bad_commands_max = setup->bad_commands_max,
+	    .idle_ms = setup->lmtp_idle_ms,
+	    .over_quota_defers = setup->over_quota_defers,
+	};
 	worker->slots = calloc(setup->max_sessions, sizeof *worker->slots);
 	worker->free_slots = calloc(setup->max_sessions, sizeof *worker->free_slots);
 	if (!worker->slots || !worker->free_slots)
@@ -164,8 +178,10 @@ static int take_listener(struct worker *worker, struct ipc_in *in)
 	if (worker->listener_count == WORKER_LISTENERS_MAX)
 		return ERR_FULL;
 	struct worker_listener *listener = &worker->listeners[worker->listener_count++];
-	*listener = (struct worker_listener){
-	    .worker = worker, .protocol = &protocol_pop, .fd = ipc_in_take(in, 0), .tls = from->tls};
+	*listener = (struct worker_listener){.worker = worker,
+	                                     .protocol = from->lmtp ? &protocol_lmtp : &protocol_pop,
+	                                     .fd = ipc_in_take(in, 0),
+	                                     .tls = from->tls};
 	memcpy(listener->address, from->address, sizeof listener->address);
 	return ERR_NONE;
 }
@@ -203,6 +219,18 @@ static int on_control(struct child *child, struct ipc_in *in)
 	default:
 		return ERR_PEER;
 	}
+}
+
+/* A file that a message is written to cannot become larger than a message may be, whatever becomes of this
+ * process. */
+static int limit_files(const struct worker *worker)
+{
+	enum { LEAST = 1 << 20 }; /* memory files are files too */
+	uint64_t most = worker->setup.message_max + IPC_MESSAGE_EXTRA;
+	struct rlimit limit = {.rlim_cur = most < LEAST ? LEAST : most};
+	limit.rlim_max = limit.rlim_cur;
+	(void)signal(SIGXFSZ, SIG_IGN); /* write() fails instead */
+	return worker->setup.message_max == 0 || setrlimit(RLIMIT_FSIZE, &limit) == 0 ? ERR_NONE : ERR_DENIED;
 }
 
 /* Sessions take at most three quarters of the descriptors, messages what is left: one that is asked for must
@@ -243,6 +271,8 @@ static int on_start(struct child *child)
 	struct os_confine confine = {.role = OS_WORKER};
 	int err = os_become(worker->setup.uid, worker->setup.gid, worker->setup.empty_root, &error);
 	if (!err)
+		err = limit_files(worker);
+	if (!err)
 		err = os_confine(&confine, &error);
 	if (err == ERR_UNSUPPORTED) { /* the other fences stand */
 		log_note(LOG_WARNING, "worker less confined than it should be: %s", error.text);
@@ -260,7 +290,7 @@ static int on_peer(struct child *child, enum ipc_kind kind, uint32_t id, int fd)
 {
 	struct worker *worker = child->owner;
 	worker->child = child;
-	return mail_link(worker, kind, id, fd);
+	return worker_link(worker, kind, id, fd);
 }
 
 static void on_drain(struct child *child)
@@ -284,7 +314,7 @@ static void on_stop(struct child *child)
 	worker->stopping = true;
 	stop_listening(worker);
 	for (uint32_t slot = 0; slot < worker->setup.max_sessions; slot++)
-		if (worker->slots && worker->slots[slot] && worker->slots[slot]->await != AWAIT_COMMIT)
+		if (worker->slots && worker->slots[slot] && !is_last_wait(worker->slots[slot]))
 			session_end(worker->slots[slot], "server stops");
 	leave_if_done(worker);
 }

@@ -4,13 +4,15 @@
  * file, knows no account, and holds a maildrop only as the keeper's listing and
  * descriptors. One loop; a session has one owner and is run to its next wait in one go.
  *
- * worker.c is the process, worker_session.c a session's octets, worker_pop.c what POP3 is to it,
- * worker_mail.c what a POP3 session asks of auth and keeper.
+ * worker.c is the process, worker_link.c its links, worker_session.c a session's octets, worker_pop.c
+ * what POP3 is to it, worker_mail.c what a POP3 session asks of auth and keeper, worker_lmtp.c and
+ * worker_deliver.c the same for LMTP.
  */
 #ifndef SERVER_WORKER_H
 #define SERVER_WORKER_H
 
 #include "base/buf.h"
+#include "lmtp/server.h"
 #include "log/log.h"
 #include "net/conn.h"
 #include "net/listen.h"
@@ -33,7 +35,18 @@ enum {
 };
 
 /* Whose answer a session waits for. */
-enum worker_await { AWAIT_NOTHING, AWAIT_AUTH, AWAIT_OPEN, AWAIT_LISTING, AWAIT_BODY, AWAIT_COMMIT };
+enum worker_await {
+	AWAIT_NOTHING,
+	AWAIT_AUTH,
+	AWAIT_OPEN,
+	AWAIT_LISTING,
+	AWAIT_BODY,
+	AWAIT_COMMIT,
+	/* LMTP */
+	AWAIT_RECIPIENT,
+	AWAIT_FILE,
+	AWAIT_DELIVERY,
+};
 
 /* What the session does next. */
 enum next {
@@ -49,8 +62,8 @@ struct session;
 /* What a protocol is to a session that speaks it. */
 struct protocol {
 	const char *full; /* said instead of a greeting when there are too many sessions */
-	/* The machine begins. `local`: the client is on this machine. */
-	void (*begin)(struct session *session, bool tls, bool local);
+	/* The machine begins. `local`: the client is on this machine. ERR_NOMEM. */
+	int (*begin)(struct session *session, bool tls, bool local);
 	/* One step of the machine, and what it wishes. */
 	enum next (*step)(struct session *session, struct pop_input *in, struct pop_output *out);
 	/* The client took octets we had waiting. */
@@ -62,6 +75,12 @@ struct protocol {
 	void (*describe)(const struct session *session, struct log_line *line);
 	/* Gives up whatever the session holds or has asked of auth and keeper. */
 	void (*release)(struct session *session);
+	/* Answers of auth and keeper for the session. ERR_PEER: not in turn. */
+	int (*auth)(struct session *session, struct ipc_in *in);
+	int (*keeper)(struct session *session, struct ipc_in *in);
+	/* They are gone. */
+	void (*auth_lost)(struct session *session);
+	void (*keeper_lost)(struct session *session);
 };
 
 /* A message the keeper has opened for us. */
@@ -103,6 +122,30 @@ struct session {
 	uint32_t unacked;  /* octets of ours that the client had not acknowledged when last looked */
 	uint32_t fetched;  /* bodies sent whole or in part */
 	char address[NET_ADDRESS_MAX];
+
+	struct lmtp_session *lmtp; /* NULL: POP3 is spoken */
+};
+
+/* Somebody a message is for. */
+struct lmtp_recipient {
+	char *address; /* as RCPT had it */
+	char *account;
+	uint8_t verdict; /* enum lmtp_verdict, when it has come */
+	uint64_t raw;    /* octets of the file */
+};
+
+/* What a session has that speaks LMTP. */
+struct lmtp_session {
+	struct lmtp_server machine;
+	struct lmtp_recipient
+	    *recipients;      /* LMTP_RECIPIENTS_MAX have room; the last one may be looked up yet */
+	uint32_t count;       /* accepted */
+	uint32_t heard, told; /* of their verdicts: come, and passed on */
+	bool begun;           /* the keeper knows of the delivery */
+	bool committed;       /* and was told that the file is filled */
+	int fd;               /* the message's file, -1 */
+	uint32_t delivered;   /* messages, for the log: one for each recipient */
+	uint64_t data_ms;     /* when DATA came */
 };
 
 struct worker_listener {
@@ -114,13 +157,14 @@ struct worker_listener {
 	bool listening; /* polled; not while no descriptor is left for a connection */
 	bool busy;      /* several connections were waiting last time */
 	unsigned calm;  /* readinesses with one */
-	char address[IPC_ADDR_MAX];
+	char address[IPC_LISTEN_MAX];
 };
 
 struct worker {
 	struct child *child;
 	struct ipc_setup_worker setup;
 	struct pop_server_conf conf;
+	struct lmtp_server_conf lmtp_conf;
 	struct tls *tls;
 	struct worker_listener listeners[WORKER_LISTENERS_MAX];
 	unsigned listener_count;
@@ -134,6 +178,7 @@ struct worker {
 	uint32_t session_count;
 	uint32_t session_max;            /* setup.max_sessions, or what the limit on descriptors allows */
 	uint32_t body_fds, body_fds_max; /* descriptors of messages: promised, and allowed */
+	uint32_t deliveries;             /* the keeper knows of */
 	uint64_t serial;                 /* sessions begun so far */
 
 	char in[WORKER_IN_SIZE], raw[WORKER_RAW_SIZE], out[WORKER_OUT_SIZE]; /* of the session being run */
@@ -200,7 +245,35 @@ bool mail_marks(struct session *session);
 void mail_release(struct session *session);
 void mail_close_body(struct session *session);
 
-/* Links to auth and keeper. */
-int mail_link(struct worker *worker, enum ipc_kind kind, uint32_t id, int fd);
+/* struct protocol */
+int mail_auth(struct session *session, struct ipc_in *in);
+int mail_keeper(struct session *session, struct ipc_in *in);
+void mail_auth_lost(struct session *session);
+void mail_keeper_lost(struct session *session);
+
+/* --- worker_lmtp.c --- */
+
+extern const struct protocol protocol_lmtp;
+
+/* --- worker_deliver.c --- */
+
+/* The machine's wishes, as for POP3. */
+bool deliver_recipient(struct session *session);
+bool deliver_data(struct session *session);
+void deliver_octets(struct session *session, struct pop_input *in);
+bool deliver_verdict(struct session *session);
+/* The transaction is over: gives up whatever belongs to it. */
+void deliver_forget(struct session *session);
+
+/* struct protocol */
+int deliver_auth(struct session *session, struct ipc_in *in);
+int deliver_keeper(struct session *session, struct ipc_in *in);
+void deliver_auth_lost(struct session *session);
+void deliver_keeper_lost(struct session *session);
+
+/* --- worker_link.c --- */
+
+/* A link to auth or keeper; takes over `fd`. */
+int worker_link(struct worker *worker, enum ipc_kind kind, uint32_t id, int fd);
 
 #endif

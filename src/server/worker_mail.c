@@ -219,11 +219,8 @@ static int auth_ok(struct session *session, const struct ipc_auth_ok *ok)
 	return ERR_NONE;
 }
 
-static int auth_message(struct link *link, struct ipc_in *in)
+int mail_auth(struct session *session, struct ipc_in *in)
 {
-	struct session *session = worker_find(link->owner, in->session);
-	if (!session)
-		return ERR_NONE; /* it ended while the answer was on its way */
 	if (session->await != AWAIT_AUTH)
 		return ERR_PEER;
 	session->await = AWAIT_NOTHING;
@@ -363,16 +360,13 @@ static int drop_recalled(struct session *session)
 	return ERR_NONE;
 }
 
-static int keeper_message(struct link *link, struct ipc_in *in)
+int mail_keeper(struct session *session, struct ipc_in *in)
 {
 	static const uint8_t awaited[IPC_TYPES] = {
 	    [IPC_DROP_OPENED] = AWAIT_OPEN,      [IPC_DROP_FAILED] = AWAIT_OPEN,
 	    [IPC_DROP_LISTED] = AWAIT_LISTING,   [IPC_DROP_BODIES] = AWAIT_BODY,
 	    [IPC_DROP_COMMITTED] = AWAIT_COMMIT,
 	};
-	struct session *session = worker_find(link->owner, in->session);
-	if (!session)
-		return ERR_NONE; /* it ended while the answer was on its way */
 	if (in->type == IPC_DROP_RECALL)
 		return drop_recalled(session);
 	if (session->await == AWAIT_NOTHING || session->await != awaited[in->type])
@@ -395,10 +389,10 @@ static int keeper_message(struct link *link, struct ipc_in *in)
 	return ERR_NONE;
 }
 
-/* --- links --- */
+/* --- links that are gone --- */
 
 /* Auth is gone: logins under way get a temporary failure; sessions that are in go on. */
-static void auth_lost(struct session *session)
+void mail_auth_lost(struct session *session)
 {
 	if (session->await != AWAIT_AUTH)
 		return;
@@ -408,7 +402,7 @@ static void auth_lost(struct session *session)
 }
 
 /* The keeper is gone, and with it the locks: what held a maildrop ends without update. */
-static void keeper_lost(struct session *session)
+void mail_keeper_lost(struct session *session)
 {
 	bool opening = session->await == AWAIT_OPEN;
 	if (!opening && !session->opened)
@@ -421,44 +415,4 @@ static void keeper_lost(struct session *session)
 	}
 	pop_server_not_logged_in(&session->machine, ERR_IO);
 	session_run(session);
-}
-
-static void link_gone(struct link *link, int err, const char *why)
-{
-	struct worker *worker = link->owner;
-	enum ipc_kind kind = link->channel.peer;
-	bool auth = kind == IPC_AUTH;
-	if (err != ERR_CLOSED)
-		child_report_fault(worker->child, kind, link->channel.peer_id, why ? why : err_text(err));
-	if (auth)
-		worker->auth = NULL;
-	else
-		worker->keeper = NULL;
-	link_free(link);
-	for (uint32_t slot = 0; slot < worker->setup.max_sessions; slot++) {
-		if (!worker->slots[slot])
-			continue;
-		if (auth)
-			auth_lost(worker->slots[slot]);
-		else
-			keeper_lost(worker->slots[slot]);
-	}
-}
-
-int mail_link(struct worker *worker, enum ipc_kind kind, uint32_t id, int fd)
-{
-	static const struct link_ops auth_ops = {.message = auth_message, .gone = link_gone};
-	static const struct link_ops keeper_ops = {.message = keeper_message, .gone = link_gone};
-	struct link **slot = kind == IPC_AUTH ? &worker->auth : &worker->keeper;
-	struct link *link = calloc(1, sizeof *link);
-	if (!link || (kind != IPC_AUTH && kind != IPC_KEEPER)) {
-		free(link);
-		(void)close(fd);
-		return link ? ERR_PEER : ERR_NOMEM;
-	}
-	if (*slot)
-		link_gone(*slot, ERR_CLOSED, NULL); /* its successor is here before we saw its end */
-	*slot = link;
-	return link_open(link, worker->child->loop, fd, IPC_WORKER, kind, id,
-	                 kind == IPC_AUTH ? &auth_ops : &keeper_ops, worker);
 }

@@ -121,12 +121,13 @@ static enum next step(struct session *session, struct pop_input *in, struct pop_
 
 /* --- beginning, life and end --- */
 
-static void begin(struct session *session, bool tls, bool local)
+static int begin(struct session *session, bool tls, bool local)
 {
 	struct worker *worker = session->worker;
 	session->body.fd = -1;
 	pop_server_init(&session->machine, &worker->conf, tls, tls_ready(worker->tls),
 	                worker->setup.cleartext_always || local, session->began_ms);
+	return ERR_NONE;
 }
 
 static void be_active(struct session *session, uint64_t now_ms)
@@ -163,4 +164,8 @@ const struct protocol protocol_pop = {
     .tls = enter_tls,
     .describe = describe,
     .release = mail_release,
+    .auth = mail_auth,
+    .keeper = mail_keeper,
+    .auth_lost = mail_auth_lost,
+    .keeper_lost = mail_keeper_lost,
 };

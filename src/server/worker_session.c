@@ -323,8 +323,10 @@ void session_begin(struct worker *worker, const struct worker_listener *listener
 	buf_init(&session->out, WORKER_OUT_SIZE);
 	net_address_text(address, session->address);
 	conn_init(&session->conn, fd);
-	protocol->begin(session, listener->tls, net_is_loopback(address));
-	if (listener->tls && conn_start_tls(&session->conn, worker->tls) != ERR_NONE) {
+	int err = protocol->begin(session, listener->tls, net_is_loopback(address));
+	if (!err && listener->tls)
+		err = conn_start_tls(&session->conn, worker->tls);
+	if (err) {
 		session_over(session, "out of memory");
 		return;
 	}
