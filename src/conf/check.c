@@ -6,6 +6,16 @@
 
 enum { NAME_MAX_COMPARED = 40 }; /* octets of a name that may be a misspelt one of ours */
 
+/* RFC 2033 section 5: not even by mistake. */
+static void check_port_25(const struct conf_listen *listen, struct conf_errors *errors)
+{
+	const char *colon = strrchr(listen->address, ':');
+	if (listen->protocol == CONF_LMTP && colon && strcmp(colon, ":25") == 0)
+		conf_complain(errors, listen->line,
+		              "%s: port 25 is for SMTP; LMTP must not be served there (24 is for it)",
+		              listen->address);
+}
+
 static void check_listen(const struct conf *conf, struct conf_errors *errors)
 {
 	if (conf->listen_count == 0)
@@ -17,6 +27,9 @@ static void check_listen(const struct conf *conf, struct conf_errors *errors)
 		if (listen->tls && conf->cert_count == 0)
 			conf_complain(errors, listen->line,
 			              "%s wants TLS, but there is no certificate section", listen->address);
+		if (listen->tls && listen->protocol == CONF_LMTP)
+			conf_complain(errors, listen->line, "%s: there is no TLS for LMTP", listen->address);
+		check_port_25(listen, errors);
 		for (uint64_t j = 0; j < i; j++)
 			if (strcmp(listen->address, conf->listen[j].address) == 0)
 				conf_complain(errors, listen->line, "%s is listened at already (line %u)",

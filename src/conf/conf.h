@@ -18,20 +18,32 @@ enum {
 	CONF_LISTEN_MAX = 16,
 	CONF_CERT_MAX = 32,
 	CONF_ERRORS_MAX = 50,     /* complaints in one go */
-	CONF_OPTIONS_MAX = 64,    /* rows of the table */
+	CONF_OPTIONS_MAX = 96,    /* rows of the table */
 	CONF_VALUE_MAX = 1024,    /* octets of a value with its NUL */
+	CONF_ADDRESS_MAX = 128,   /* octets of an address with its NUL */
 	CONF_FILE_MAX = 1 << 20,  /* octets of the file */
 	CONF_COMPLAINT_MAX = 400, /* octets of a complaint with its NUL */
 };
+
+/* listen.protocol */
+enum conf_protocol { CONF_POP3, CONF_LMTP };
+
+/* lmtp.over_quota: what a full maildrop is to a message. */
+enum conf_over_quota { CONF_REJECT, CONF_DEFER };
 
 /* maildrop.sharing: who may have a maildrop at once. */
 enum conf_sharing { CONF_EXCLUSIVE, CONF_SNAPSHOT };
 
 struct conf_listen {
-	unsigned line;    /* where its section ends in the file */
-	bool tls;         /* implicit TLS */
-	char address[64]; /* "127.0.0.1:1110", "[::1]:995", "*:110" */
+	unsigned line;     /* where its section ends in the file */
+	bool tls;          /* implicit TLS */
+	uint64_t protocol; /* enum conf_protocol */
+	char
+	    address[CONF_ADDRESS_MAX]; /* "127.0.0.1:1110", "[::1]:995", "*:110", "unix:/run/restante/lmtp" */
+	char mode[8];                  /* of a Unix socket, octal */
+	char group[64];                /* of a Unix socket; "": of who makes it */
 };
+#define CONF_UNIX "unix:"
 
 struct conf_cert {
 	unsigned line;
@@ -55,7 +67,15 @@ struct conf {
 	uint64_t hash_queue_max;
 	uint64_t keeper_threads;
 	uint64_t max_open;
-	uint64_t takeover_s; /* 0: only when the connection is gone */
+	uint64_t max_deliveries;
+	char lmtp_hostname[256]; /* "": the system's */
+	bool lmtp_remote;
+	uint64_t message_max; /* 0: no limit */
+	uint64_t over_quota;  /* enum conf_over_quota */
+	uint64_t lmtp_idle_s;
+	char delimiter[8];
+	char lmtp_domains[CONF_VALUE_MAX]; /* separated by spaces */
+	uint64_t takeover_s;               /* 0: only when the connection is gone */
 	uint64_t dead_peer_s;
 	uint64_t per_account; /* sessions */
 	uint64_t sharing;     /* enum conf_sharing */

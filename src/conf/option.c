@@ -9,8 +9,27 @@
 
 static const char *check_address(const char *value)
 {
+	static const char unix_path[] = CONF_UNIX "/";
 	const char *colon = strrchr(value, ':');
+	if (strncmp(value, CONF_UNIX, sizeof CONF_UNIX - 1) == 0)
+		return strncmp(value, unix_path, sizeof unix_path - 1) == 0 && value[sizeof unix_path - 1]
+		           ? NULL
+		           : "is not like unix:/run/restante/lmtp";
 	return colon && colon > value && colon[1] ? NULL : "is not like 127.0.0.1:110, [::1]:110 or *:110";
+}
+
+static const char *check_mode(const char *value)
+{
+	size_t digits = strspn(value, "01234567");
+	return digits >= 3 && digits <= 4 && !value[digits] && (digits == 3 || value[0] == '0')
+	           ? NULL
+	           : "is not a mode like 0660";
+}
+
+static const char *check_hostname(const char *value)
+{
+	static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._";
+	return value[strspn(value, allowed)] ? "is not a host name" : NULL;
 }
 
 static const char *check_mechanisms(const char *value)
@@ -40,9 +59,15 @@ static const char *check_location(const char *value)
 #define DAY 86400
 const struct conf_row conf_rows[] = {
     {"listen.address", CONF_STRING, IN(conf_listen, address), .check = check_address,
-     .doc = "address and port to listen at; * is every address"},
+     .doc = "address and port to listen at, * being every address; or unix:/path of a socket"},
+    {"listen.protocol", CONF_WORD, IN(conf_listen, protocol), .initial = "pop3", .words = "pop3 lmtp",
+     .doc = "what is spoken there"},
     {"listen.tls", CONF_BOOL, IN(conf_listen, tls), .initial = "no",
      .doc = "TLS from the first octet (POP3S)"},
+    {"listen.mode", CONF_STRING, IN(conf_listen, mode), .initial = "0660", .check = check_mode,
+     .doc = "permissions of a Unix socket"},
+    {"listen.group", CONF_STRING, IN(conf_listen, group), .initial = "",
+     .doc = "group of a Unix socket, when started as root"},
 
     {"certificate.chain", CONF_PATH, IN(conf_cert, chain),
      .doc = "PEM file: the certificate, then its intermediates"},
@@ -91,6 +116,23 @@ const struct conf_row conf_rows[] = {
      .doc = "disk operations at once"},
     {"keeper.max_open", CONF_NUMBER, IN(conf, max_open), .initial = "20000", .min = 1, .max = 1000000,
      .doc = "maildrops open at once"},
+    {"keeper.max_deliveries", CONF_NUMBER, IN(conf, max_deliveries), .initial = "1000", .min = 1, .max = 100000,
+     .doc = "messages on their way in at once"},
+
+    {"lmtp.hostname", CONF_STRING, IN(conf, lmtp_hostname), .initial = "", .check = check_hostname,
+     .doc = "name in the greeting and in Received lines; the system's if empty"},
+    {"lmtp.allow_remote", CONF_BOOL, IN(conf, lmtp_remote), .initial = "no",
+     .doc = "take mail from other machines too"},
+    {"lmtp.max_message", CONF_OCTETS, IN(conf, message_max), .initial = "50M", .max = INT64_MAX / 2,
+     .doc = "octets of a message; larger ones are refused; 0 for no limit"},
+    {"lmtp.over_quota", CONF_WORD, IN(conf, over_quota), .initial = "reject", .words = "reject defer",
+     .doc = "what becomes of mail for a full maildrop: back to its sender, or tried again"},
+    {"lmtp.timeout", CONF_DURATION, IN(conf, lmtp_idle_s), .initial = "5min", .min = 1, .max = DAY,
+     .doc = "time without a command or data after which a session ends"},
+    {"lmtp.delimiter", CONF_STRING, IN(conf, delimiter), .initial = "+",
+     .doc = "what separates a detail from a name in an address; empty for none"},
+    {"lmtp.domains", CONF_STRING, IN(conf, lmtp_domains), .initial = "",
+     .doc = "domains whose accounts are named without the domain, separated by spaces; * for all"},
 
     {"mail.root", CONF_PATH, IN(conf, mail_root), .initial = "/var/lib/restante/mail",
      .doc = "folder below which every maildrop lies"},
@@ -120,7 +162,7 @@ _Static_assert(sizeof conf_rows / sizeof conf_rows[0] <= CONF_OPTIONS_MAX, "stru
 const struct conf_section conf_sections[] = {
     {"listen", REPEATED(conf_listen, listen, listen_count, CONF_LISTEN_MAX)},
     {"certificate", REPEATED(conf_cert, cert, cert_count, CONF_CERT_MAX)},
-    {"worker"}, {"limits"}, {"auth"}, {"keeper"}, {"mail"}, {"maildrop"}, {"log"},
+    {"worker"}, {"limits"}, {"auth"}, {"keeper"}, {"lmtp"}, {"mail"}, {"maildrop"}, {"log"},
 };
 const size_t conf_section_count = sizeof conf_sections / sizeof conf_sections[0];
 /* clang-format on */

@@ -11,6 +11,8 @@
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 union address {
@@ -113,6 +115,56 @@ void net_keep_alive(int fd, unsigned seconds)
 	(void)set(fd, IPPROTO_TCP, TCP_KEEPCNT, PROBES);
 }
 
+/* Whether what is at the path may go: a socket that nobody listens at. */
+static int check_stale(const struct sockaddr_un *to, struct error *error)
+{
+	struct stat what;
+	if (lstat(to->sun_path, &what) != 0)
+		return errno == ENOENT ? ERR_NONE : failed(-1, to->sun_path, error);
+	if (!S_ISSOCK(what.st_mode)) {
+		error_set(error, "cannot listen on %s: it is there already, and is no socket", to->sun_path);
+		return ERR_EXISTS;
+	}
+	int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int result = probe < 0 ? -1 : connect(probe, (const struct sockaddr *)to, sizeof *to);
+	bool stale = probe >= 0 && result != 0 && errno == ECONNREFUSED;
+	if (probe >= 0)
+		(void)close(probe);
+	if (stale)
+		return unlink(to->sun_path) == 0 ? ERR_NONE : failed(-1, to->sun_path, error);
+	error_set(error, "cannot listen on %s: another program does", to->sun_path);
+	return ERR_BUSY;
+}
+
+int net_listen_unix(const char *path, uint32_t mode, uint32_t gid, int *ret_fd, struct error *error)
+{
+	struct sockaddr_un to = {.sun_family = AF_UNIX};
+	_Static_assert(sizeof to.sun_path == NET_PATH_MAX, "the path's length");
+	if (strlen(path) >= sizeof to.sun_path) {
+		error_set(error, "%s: the path of a socket has at most %zu octets", path,
+		          sizeof to.sun_path - 1);
+		return ERR_RANGE;
+	}
+	memcpy(to.sun_path, path, strlen(path));
+	int err = check_stale(&to, error);
+	if (err)
+		return err;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	mode_t before = umask(0777); /* nobody connects before the permissions are as they should be */
+	bool bound = fd >= 0 && bind(fd, (const struct sockaddr *)&to, sizeof to) == 0;
+	(void)umask(before);
+	if (!bound)
+		return failed(fd, path, error);
+	if ((gid != UINT32_MAX && chown(path, (uid_t)-1, gid) != 0) || chmod(path, mode) != 0 ||
+	    listen(fd, NET_BACKLOG) != 0) {
+		err = failed(fd, path, error);
+		(void)unlink(path);
+		return err;
+	}
+	*ret_fd = fd;
+	return ERR_NONE;
+}
+
 void net_address_text(const struct sockaddr *address, char to[NET_ADDRESS_MAX])
 {
 	const union address *from = (const union address *)(const void *)address;
@@ -123,7 +175,7 @@ void net_address_text(const struct sockaddr *address, char to[NET_ADDRESS_MAX])
 		return;
 	}
 	if (address->sa_family != AF_INET6) {
-		(void)snprintf(to, NET_ADDRESS_MAX, "?");
+		(void)snprintf(to, NET_ADDRESS_MAX, address->sa_family == AF_UNIX ? "unix" : "?");
 		return;
 	}
 	bool mapped = IN6_IS_ADDR_V4MAPPED(&from->v6.sin6_addr);
@@ -137,6 +189,8 @@ void net_address_text(const struct sockaddr *address, char to[NET_ADDRESS_MAX])
 bool net_is_loopback(const struct sockaddr *address)
 {
 	const union address *from = (const union address *)(const void *)address;
+	if (address->sa_family == AF_UNIX)
+		return true;
 	if (address->sa_family == AF_INET)
 		return ntohl(from->v4.sin_addr.s_addr) >> 24 == 127;
 	if (address->sa_family != AF_INET6)

@@ -21,6 +21,9 @@ int os_become(uint32_t uid, uint32_t gid, const char *root, struct error *error)
  * ERR_NOTFOUND. */
 int os_find_user(const char *name, uint32_t *ret_uid, uint32_t *ret_gid);
 
+/* A group's name or a decimal gid -> its id. ERR_NOTFOUND. */
+int os_find_group(const char *name, uint32_t *ret_gid);
+
 /* Raises the limit on open descriptors to `want` where we may (root), else to the hard limit; returns
  * what it is now. */
 uint64_t os_raise_files(uint64_t want);

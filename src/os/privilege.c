@@ -14,7 +14,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { PASSWD_MAX = 16384 }; /* octets of a passwd entry */
+enum { PASSWD_MAX = 16384 }; /* octets of a passwd or group entry */
 
 static int fail(struct error *error, const char *what)
 {
@@ -70,6 +70,22 @@ int os_find_user(const char *name, uint32_t *ret_uid, uint32_t *ret_gid)
 		return ERR_NOTFOUND;
 	*ret_uid = found ? found->pw_uid : (uint32_t)number;
 	*ret_gid = found ? found->pw_gid : (uint32_t)number;
+	return ERR_NONE;
+}
+
+int os_find_group(const char *name, uint32_t *ret_gid)
+{
+	struct group entry, *found = NULL;
+	char room[PASSWD_MAX];
+	uint64_t number;
+	if (num_parse(span_str(name), UINT32_MAX - 1, &number) == ERR_NONE) {
+		*ret_gid = (uint32_t)number;
+		return ERR_NONE;
+	}
+	(void)getgrnam_r(name, &entry, room, sizeof room, &found);
+	if (!found)
+		return ERR_NOTFOUND;
+	*ret_gid = found->gr_gid;
 	return ERR_NONE;
 }
 

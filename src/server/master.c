@@ -104,7 +104,10 @@ static void announce(const struct conf *conf)
 {
 	printf("restanted: serving");
 	for (uint64_t i = 0; i < conf->listen_count; i++)
-		printf("%s %s on %s", i ? "," : "", conf->listen[i].tls ? "POP3S" : "POP3",
+		printf("%s %s on %s", i ? "," : "",
+		       conf->listen[i].protocol == CONF_LMTP ? "LMTP"
+		       : conf->listen[i].tls                 ? "POP3S"
+		                                             : "POP3",
 		       conf->listen[i].address);
 	printf("\n");
 	(void)fflush(stdout);

@@ -37,6 +37,24 @@ static void check_folder(const struct conf *conf, const char *name, const char *
 		conf_complain(errors, conf_line(conf, name), "%s: %s is not a folder", name, path);
 }
 
+/* A Unix socket needs a folder to be in, and its group. */
+static void check_socket(const struct conf_listen *listen, struct conf_errors *errors)
+{
+	char folder[CONF_ADDRESS_MAX];
+	struct stat what;
+	uint32_t gid;
+	if (strncmp(listen->address, CONF_UNIX, sizeof CONF_UNIX - 1) != 0)
+		return;
+	(void)snprintf(folder, sizeof folder, "%s", listen->address + sizeof CONF_UNIX - 1);
+	char *slash = strrchr(folder, '/');
+	slash[slash == folder] = '\0';
+	if (stat(folder, &what) != 0 || !S_ISDIR(what.st_mode))
+		conf_complain(errors, listen->line, "listen.address: there is no folder %s for the socket",
+		              folder);
+	if (listen->group[0] && os_find_group(listen->group, &gid) != ERR_NONE)
+		conf_complain(errors, listen->line, "listen.group: there is no group \"%s\"", listen->group);
+}
+
 void check_surroundings(const struct conf *conf, const char *libexec, struct conf_errors *errors)
 {
 	static const char *const helpers[] = {"restante-worker", "restante-auth", "restante-keeper"};
@@ -44,6 +62,8 @@ void check_surroundings(const struct conf *conf, const char *libexec, struct con
 	check_user(conf, "worker.user", conf->worker_user, errors);
 	check_user(conf, "auth.user", conf->auth_user, errors);
 	check_user(conf, "keeper.user", conf->keeper_user, errors);
+	for (uint64_t i = 0; i < conf->listen_count; i++)
+		check_socket(&conf->listen[i], errors);
 	check_folder(conf, "mail.root", conf->mail_root, errors);
 	if (conf->empty_root[0])
 		check_folder(conf, "worker.empty_root", conf->empty_root, errors);

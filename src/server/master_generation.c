@@ -45,15 +45,23 @@ static void set_up_worker(struct process *process)
 	    .takeover_ms = (uint32_t)conf->takeover_s * 1000,
 	    .bad_commands_max = (uint32_t)conf->bad_commands_max,
 	    .cleartext_always = conf->cleartext_always,
+	    .over_quota_defers = conf->over_quota == CONF_DEFER,
+	    .lmtp_remote = conf->lmtp_remote,
+	    .lmtp_idle_ms = (uint32_t)conf->lmtp_idle_s * 1000,
+	    .message_max = conf->message_max,
 	    .log_level = (uint8_t)conf->log_level,
 	};
 	find_user(conf->worker_user, &setup.uid, &setup.gid);
+	(void)snprintf(setup.hostname, sizeof setup.hostname, "%s", conf->lmtp_hostname);
+	if (!setup.hostname[0] && gethostname(setup.hostname, sizeof setup.hostname - 1) != 0)
+		(void)snprintf(setup.hostname, sizeof setup.hostname, "localhost");
 	(void)snprintf(setup.mechanisms, sizeof setup.mechanisms, "%s", conf->mechanisms);
 	(void)snprintf(setup.empty_root, sizeof setup.empty_root, "%s", conf->empty_root);
 	process_send(process, IPC_SETUP_WORKER, &setup);
 
 	for (uint64_t i = 0; i < conf->listen_count; i++) {
-		struct ipc_listener listener = {.tls = conf->listen[i].tls};
+		struct ipc_listener listener = {.tls = conf->listen[i].tls,
+		                                .lmtp = conf->listen[i].protocol == CONF_LMTP};
 		int fd = listen_copy(conf->listen[i].address, process->slot);
 		(void)snprintf(listener.address, sizeof listener.address, "%s", conf->listen[i].address);
 		if (fd >= 0)
@@ -90,6 +98,14 @@ static void connect_workers(struct process *helper)
 		process_connect(&helper->generation->worker[i], helper);
 }
 
+static bool takes_mail(const struct conf *conf)
+{
+	for (uint64_t i = 0; i < conf->listen_count; i++)
+		if (conf->listen[i].protocol == CONF_LMTP)
+			return true;
+	return false;
+}
+
 static void set_up_auth(struct process *process)
 {
 	const struct conf *conf = &process->generation->conf;
@@ -98,9 +114,14 @@ static void set_up_auth(struct process *process)
 	    .hash_threads = (uint32_t)conf->hash_threads,
 	    .hash_queue_max = (uint32_t)conf->hash_queue_max,
 	    .cache_ms = (uint32_t)conf->auth_cache_s * 1000,
+	    .lmtp = takes_mail(conf),
+	    .quota_octets = conf->quota_octets,
+	    .quota_messages = conf->quota_messages,
 	    .log_level = (uint8_t)conf->log_level,
 	};
 	find_user(conf->auth_user, &setup.uid, &setup.gid);
+	(void)snprintf(setup.delimiter, sizeof setup.delimiter, "%s", conf->delimiter);
+	(void)snprintf(setup.domains, sizeof setup.domains, "%s", conf->lmtp_domains);
 	(void)snprintf(setup.accounts, sizeof setup.accounts, "%s", conf->accounts);
 	(void)snprintf(setup.location, sizeof setup.location, "%s", conf->mail_location);
 	process_send(process, IPC_SETUP_AUTH, &setup);
@@ -115,6 +136,8 @@ static void set_up_keeper(struct process *process)
 	    .id = process->id,
 	    .threads = (uint32_t)conf->keeper_threads,
 	    .max_open = (uint32_t)conf->max_open,
+	    .max_deliveries = (uint32_t)conf->max_deliveries,
+	    .message_max = conf->message_max,
 	    .per_account = (uint32_t)conf->per_account,
 	    .log_level = (uint8_t)conf->log_level,
 	    .shared = conf->sharing == CONF_SNAPSHOT,
