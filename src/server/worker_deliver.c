@@ -188,10 +188,11 @@ static void write_lines(struct session *session)
 	if (!err && lmtp->count == 1)
 		err = buf_addf(&lines, "Delivered-To: %s\n", lmtp->recipients[0].address);
 	if (!err)
-		err = buf_addf(
-		    &lines, "Received: from %.*s (%s)\n\tby %s (Restante) with %sLMTP id %llx;\n\t%s\n",
-		    machine->client_len, machine->client, session->address, session->worker->setup.hostname,
-		    machine->utf8 ? "UTF8" : "", (unsigned long long)session->id, date);
+		err = buf_addf(&lines,
+		               "Received: from %.*s (%s)\n\tby %s (Restante) with %sLMTP id %u.%llx;\n\t%s\n",
+		               machine->client_len, machine->client, session->address,
+		               session->worker->setup.hostname, machine->utf8 ? "UTF8" : "",
+		               session->worker->child->id, (unsigned long long)session->id, date);
 	if (err)
 		lmtp_server_fail(&session->lmtp->machine, LMTP_TROUBLE);
 	else
