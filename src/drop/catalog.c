@@ -82,16 +82,6 @@ int catalog_set_uid(struct catalog *catalog, struct message *message, struct spa
 	return ERR_NONE;
 }
 
-struct span catalog_name(const struct catalog *catalog, const struct message *message)
-{
-	return span_of(catalog->names.ptr + message->row.name_at, message->row.name_len);
-}
-
-struct span catalog_uid(const struct catalog *catalog, const struct message *message)
-{
-	return span_of(catalog->uids.ptr + message->uid_at, message->uid_len);
-}
-
 int catalog_make_table(struct catalog *catalog, uint32_t count)
 {
 	uint32_t size = ROOM_FIRST;
@@ -108,47 +98,59 @@ int catalog_make_table(struct catalog *catalog, uint32_t count)
 	return ERR_NONE;
 }
 
-static uint32_t first_slot(const struct catalog *catalog, struct span base)
+/* Lower half: where to look first; upper half: what tells most others apart without looking at them. */
+static uint64_t hash_of(const struct catalog *catalog, struct span base)
 {
-	return (uint32_t)sum_of(catalog->seed, base) & catalog->mask;
+	return sum_of(catalog->seed, base);
 }
+
+enum { TAG_SHIFT = 32 };
 
 void catalog_enter(struct catalog *catalog, uint32_t at)
 {
-	uint32_t slot = first_slot(catalog, name_base(catalog_name(catalog, &catalog->messages[at])));
+	uint64_t hash = hash_of(catalog, name_base(catalog_name(catalog, &catalog->messages[at])));
+	uint32_t slot = (uint32_t)hash & catalog->mask;
 	while (catalog->slots[slot])
 		slot = (slot + 1) & catalog->mask;
-	catalog->slots[slot] = at + 1;
+	catalog->slots[slot] = hash >> TAG_SHIFT << TAG_SHIFT | (at + 1);
 }
 
-static struct message *find_from(const struct catalog *catalog, struct span base, uint32_t *slot)
+static struct message *find_from(const struct catalog *catalog, struct catalog_search *search)
 {
-	for (; catalog->slots[*slot]; *slot = (*slot + 1) & catalog->mask) {
-		struct message *message = &catalog->messages[catalog->slots[*slot] - 1];
-		if (span_equal(name_base(catalog_name(catalog, message)), base))
+	for (uint64_t entry; (entry = catalog->slots[search->slot]);
+	     search->slot = (search->slot + 1) & catalog->mask) {
+		if (entry >> TAG_SHIFT != search->hash >> TAG_SHIFT)
+			continue;
+		struct message *message = &catalog->messages[(uint32_t)entry - 1];
+		if (span_equal(name_base(catalog_name(catalog, message)), search->base))
 			return message;
 	}
 	return NULL;
 }
 
-struct message *catalog_find(const struct catalog *catalog, struct span base, uint32_t *slot)
+struct message *catalog_find(const struct catalog *catalog, struct span base, struct catalog_search *ret)
 {
-	*slot = first_slot(catalog, base);
-	return find_from(catalog, base, slot);
+	uint64_t hash = hash_of(catalog, base);
+	*ret = (struct catalog_search){base, hash, (uint32_t)hash & catalog->mask};
+	return find_from(catalog, ret);
 }
 
-struct message *catalog_find_next(const struct catalog *catalog, struct span base, uint32_t *slot)
+struct message *catalog_find_next(const struct catalog *catalog, struct catalog_search *search)
 {
-	*slot = (*slot + 1) & catalog->mask;
-	return find_from(catalog, base, slot);
+	search->slot = (search->slot + 1) & catalog->mask;
+	return find_from(catalog, search);
 }
 
 uint32_t catalog_compact(struct catalog *catalog)
 {
 	uint32_t kept = 0;
-	for (uint32_t i = 0; i < catalog->count; i++)
-		if (catalog->messages[i].seen)
-			catalog->messages[kept++] = catalog->messages[i];
+	for (uint32_t i = 0; i < catalog->count; i++) {
+		if (!catalog->messages[i].seen)
+			continue;
+		if (kept != i)
+			catalog->messages[kept] = catalog->messages[i];
+		kept++;
+	}
 	uint32_t dropped = catalog->count - kept;
 	catalog->count = kept;
 	free(catalog->slots);

@@ -17,8 +17,9 @@ struct catalog {
 	struct message *messages;
 	uint32_t count, room;
 	struct buf names, uids;
-	uint32_t *slots; /* base name -> message: index + 1, 0 for none; open addressing */
-	uint32_t mask;   /* slots - 1; 0 while there is no table */
+	uint64_t
+	    *slots; /* base name -> message: upper half of its hash, index + 1; 0 for none; open addressing */
+	uint32_t mask; /* slots - 1; 0 while there is no table */
 	uint64_t seed;
 };
 
@@ -38,18 +39,30 @@ int catalog_rename(struct catalog *catalog, struct message *message, uint8_t in_
 /* Sets a message's unique-id. ERR_NOMEM. */
 int catalog_set_uid(struct catalog *catalog, struct message *message, struct span uid);
 
-struct span catalog_name(const struct catalog *catalog, const struct message *message);
-struct span catalog_uid(const struct catalog *catalog, const struct message *message);
+static inline struct span catalog_name(const struct catalog *catalog, const struct message *message)
+{
+	return span_of(catalog->names.ptr + message->row.name_at, message->row.name_len);
+}
+static inline struct span catalog_uid(const struct catalog *catalog, const struct message *message)
+{
+	return span_of(catalog->uids.ptr + message->uid_at, message->uid_len);
+}
 
 /* Makes the table of the first `count` messages, with room for all. ERR_NOMEM. */
 int catalog_make_table(struct catalog *catalog, uint32_t count);
 /* Enters message number `at` (from 0) into the table. */
 void catalog_enter(struct catalog *catalog, uint32_t at);
 
-/* The first, then each further message in the table with this base name; NULL at the end.
- * *slot is the caller's bookmark. */
-struct message *catalog_find(const struct catalog *catalog, struct span base, uint32_t *slot);
-struct message *catalog_find_next(const struct catalog *catalog, struct span base, uint32_t *slot);
+/* The caller's bookmark in a search. */
+struct catalog_search {
+	struct span base;
+	uint64_t hash;
+	uint32_t slot;
+};
+
+/* The first, then each further message in the table with this base name; NULL at the end. */
+struct message *catalog_find(const struct catalog *catalog, struct span base, struct catalog_search *ret);
+struct message *catalog_find_next(const struct catalog *catalog, struct catalog_search *search);
 
 /* Drops the messages that were not seen; the others keep their order. The table is gone after. Returns
  * how many were dropped. */

@@ -92,6 +92,11 @@ bool drop_is_shared(const struct drop *drop)
 	return drop->shared;
 }
 
+int drop_prepare(struct drop *drop, struct drop_report *report, struct error *error)
+{
+	return drop->kind->prepare ? drop->kind->prepare(drop, report, error) : ERR_NONE;
+}
+
 uint32_t drop_count(const struct drop *drop)
 {
 	return drop->index.head.count;

@@ -23,17 +23,20 @@ struct drop; /* an open, locked maildrop */
 enum drop_flag {
 	DROP_NOWAIT = 1, /* ERR_AGAIN instead of waiting for the disk */
 	DROP_SHARED = 2, /* beside others that say so too, if its kind can be: see drop_is_shared() */
+	DROP_STEPS = 4,  /* drop_open(): leave reading messages to drop_prepare() */
 };
 
 /* The limits of a maildrop. */
 enum {
 	DROP_UID_MAX = 70,            /* octets of a unique-id, RFC 1939 section 7 */
+	DROP_STEP_MS = 20,            /* about how long drop_prepare() takes each time */
 	DROP_MESSAGES_MAX = 16000000, /* messages in one maildrop; more are not shown, and logged */
 };
 
 /* What happened at open, for the log. */
 struct drop_report {
 	uint32_t messages;
+	uint32_t settled;    /* while it is not open yet: how many of these need no more looking at */
 	uint32_t read;       /* message files read because the index did not know them */
 	uint32_t unreadable; /* listed, but RETR will fail */
 	uint32_t skipped;    /* directory entries that are no messages: directories, links, FIFOs */
@@ -73,6 +76,10 @@ int drop_open(const struct drop_root *root, const char *location, unsigned flags
 
 /* Others may have it open too. */
 bool drop_is_shared(const struct drop *drop);
+
+/* Once more after drop_open() with DROP_STEPS, until it does not return ERR_AGAIN: the maildrop is open then,
+ * or only good for drop_close(). Closing it before keeps what was read so far for the next open. */
+int drop_prepare(struct drop *drop, struct drop_report *report, struct error *error);
 
 /* Messages in the snapshot. */
 uint32_t drop_count(const struct drop *drop);

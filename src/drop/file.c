@@ -28,6 +28,11 @@ int file_open(int folder, const char *path, int flags, bool nowait)
 	return open_below(folder, path, flags, 0, nowait);
 }
 
+int file_open_entry(int folder, const char *name, int flags)
+{
+	return openat(folder, name, flags | O_CLOEXEC | O_NOFOLLOW);
+}
+
 int file_create(int folder, const char *path, unsigned mode)
 {
 	return open_below(folder, path, O_RDWR | O_CREAT | O_EXCL, mode, false);

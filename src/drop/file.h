@@ -12,6 +12,9 @@
  * EAGAIN instead of reading the disk for a name. -1 and errno. */
 int file_open(int folder, const char *path, int flags, bool nowait);
 
+/* The same for an entry of the folder itself (a name without '/'), for less. */
+int file_open_entry(int folder, const char *name, int flags);
+
 /* Creates a file that must not exist. */
 int file_create(int folder, const char *path, unsigned mode);
 

@@ -16,6 +16,8 @@ struct drop_kind {
 	void (*discard)(struct drop *drop); /* throws away an index that does not hold */
 	/* Makes drop->index anew from the messages; NULL: opening anew is the only way. */
 	int (*reindex)(struct drop *drop, struct drop_report *report, struct error *error);
+	/* drop_prepare(); NULL: what open() returns is ready. */
+	int (*prepare)(struct drop *drop, struct drop_report *report, struct error *error);
 	void (*close)(struct drop *drop);
 	/* As in deliver.h. begin() gives the empty file to `incoming`; what it has given when it fails is
 	 * removed by drop_incoming_end(). deliver() may be given a message that another kind began. */

@@ -11,6 +11,7 @@
 #include "drop/file.h"
 #include "drop/message.h"
 #include "drop/scan.h"
+#include "drop/update.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,8 +24,7 @@
 #include <unistd.h>
 
 enum {
-	REWRITE_CHEAP_MAX = 20000, /* messages read anew in a few seconds, should a crash take the index */
-	FIND_TRIES_MAX = 8,        /* searches for a message that is renamed all the time */
+	FIND_TRIES_MAX = 8, /* searches for a message that is renamed all the time */
 };
 
 static uint64_t boot_ns(void)
@@ -43,72 +43,6 @@ static bool is_fresh(const struct index *index, const struct index_seen seen[IND
 		    index->head.seen[i].changed_ns != seen[i].changed_ns)
 			return false;
 	return index->head.written_ns >= boot_ns();
-}
-
-static int write_beside(int folder, const struct catalog *catalog,
-                        const struct index_seen seen[INDEX_FOLDERS], struct index *ret)
-{
-	(void)unlinkat(folder, INDEX_NAME_NEW, 0); /* left by a crash: we are alone */
-	int fd = file_create(folder, INDEX_NAME_NEW, 0600);
-	if (fd < 0)
-		return err_from_errno(errno);
-	int err = index_write(fd, false, catalog, seen, ret);
-	/* File systems write a file out at once that is renamed over another, to spare careless programs a
-	 * loss. Where reading all messages anew is no disaster, that costs more than the index is worth. */
-	if (err == ERR_NONE && catalog->count < REWRITE_CHEAP_MAX)
-		(void)unlinkat(folder, INDEX_NAME, 0);
-	if (err == ERR_NONE && renameat(folder, INDEX_NAME_NEW, folder, INDEX_NAME) != 0)
-		err = err_from_errno(errno);
-	if (err) {
-		(void)unlinkat(folder, INDEX_NAME_NEW, 0);
-		(void)close(fd);
-	}
-	return err;
-}
-
-/* Writes the index beside the messages or, where that can not be done (read-only, full), into a memory
- * file for this session. */
-static int write_index(int folder, const struct catalog *catalog, const struct index_seen seen[INDEX_FOLDERS],
-                       struct index *ret)
-{
-	if (write_beside(folder, catalog, seen, ret) == ERR_NONE)
-		return ERR_NONE;
-	int fd = memfd_create("restante-index", MFD_CLOEXEC);
-	if (fd < 0)
-		return err_from_errno(errno);
-	int err = index_write(fd, true, catalog, seen, ret);
-	if (err)
-		(void)close(fd);
-	return err;
-}
-
-/* Reads the folders and brings drop->index, which is open or not (fd -1), up to date. */
-static int update_index(struct drop *drop, struct drop_report *report)
-{
-	struct catalog catalog;
-	struct index_seen seen[INDEX_FOLDERS];
-	bool altered;
-	catalog_init(&catalog, time_real_ns());
-	int err = drop->index.fd < 0 ? ERR_CORRUPT : index_load(&drop->index, &catalog);
-	if (err && err != ERR_NOMEM) { /* begin without it */
-		index_close(&drop->index);
-		catalog_finish(&catalog);
-		catalog_init(&catalog, time_real_ns());
-		err = ERR_NONE;
-	}
-	if (err == ERR_NONE)
-		err = scan_update(drop->folder, &catalog, DROP_MESSAGES_MAX, seen, &altered, report);
-	if (err == ERR_NONE) {
-		if (drop->index.fd >= 0 && !altered) {
-			index_touch(&drop->index, drop->folder, seen);
-		} else {
-			index_close(&drop->index);
-			err = write_index(drop->folder, &catalog, seen, &drop->index);
-			report->unwritten = err == ERR_NONE && drop->index.memory;
-		}
-	}
-	catalog_finish(&catalog);
-	return err;
 }
 
 /* Who renews the index does it alone: sessions that share the maildrop wait, and find it done. Makes folders
@@ -134,9 +68,8 @@ static int lock_index(int folder, const char *path, int *ret_guard, struct error
 	return ERR_NONE;
 }
 
-/* A valid index, and folders as it says: done. */
-static int open_index(struct drop *drop, const char *path, bool nowait, struct drop_report *report,
-                      struct error *error)
+/* Whether there is a valid index, and folders as it says; drop->index is open if it is valid. */
+static int open_index(struct drop *drop, const char *path, bool nowait, bool *ret_fresh, struct error *error)
 {
 	struct index_seen seen[INDEX_FOLDERS];
 	int err = index_open(drop->folder, nowait, &drop->index);
@@ -151,76 +84,127 @@ static int open_index(struct drop *drop, const char *path, bool nowait, struct d
 		error_set(error, "maildrop %s: new/ or cur/ can not be used: %s", path, err_text(err));
 		return nowait ? ERR_AGAIN : err;
 	}
-	if (drop->index.fd >= 0 && is_fresh(&drop->index, seen)) {
+	*ret_fresh = drop->index.fd >= 0 && is_fresh(&drop->index, seen);
+	return ERR_NONE;
+}
+
+static void end_update(struct maildir *maildir)
+{
+	if (maildir->update)
+		update_end(maildir->update);
+	if (maildir->guard >= 0)
+		(void)close(maildir->guard);
+	maildir->update = NULL;
+	maildir->guard = -1;
+}
+
+/* Goes on with the update until it is done, or `until_ms` comes. */
+static int go_on(struct maildir *maildir, uint64_t until_ms, struct drop_report *report, struct error *error)
+{
+	int err = update_step(maildir->update, &maildir->drop, until_ms, report);
+	if (err == ERR_AGAIN)
+		return err;
+	if (err)
+		error_set(error, "can not read the messages: %s", err_text(err));
+	end_update(maildir);
+	return err;
+}
+
+/* Begins to bring the index up to date, unless somebody else has just done it. */
+static int begin_update(struct maildir *maildir, const char *path, struct drop_report *report,
+                        struct error *error)
+{
+	bool fresh;
+	struct drop *drop = &maildir->drop;
+	int err = lock_index(drop->folder, path, &maildir->guard, error);
+	if (err == ERR_NONE)
+		err = open_index(drop, path, false, &fresh, error);
+	if (err == ERR_NONE && fresh) {
 		report->messages = drop->index.head.count;
+		end_update(maildir);
 		return ERR_NONE;
 	}
-	if (nowait)
-		return ERR_AGAIN;
-	err = update_index(drop, report);
+	if (err)
+		return err;
+	err = update_begin(drop, &maildir->update);
 	if (err)
 		error_set(error, "maildrop %s: can not read its messages: %s", path, err_text(err));
 	return err;
 }
 
-static int open_index_alone(struct drop *drop, const char *path, struct drop_report *report,
-                            struct error *error)
+static int prepare(struct drop *drop, struct drop_report *report, struct error *error)
 {
-	int guard;
-	int err = lock_index(drop->folder, path, &guard, error);
-	if (err)
-		return err;
-	err = open_index(drop, path, false, report, error);
-	(void)close(guard);
-	return err;
+	struct maildir *maildir = (struct maildir *)drop;
+	return maildir->update ? go_on(maildir, time_mono_ms() + DROP_STEP_MS, report, error) : ERR_NONE;
 }
 
 static int reindex(struct drop *drop, struct drop_report *report, struct error *error)
 {
-	int guard;
+	struct maildir *maildir = (struct maildir *)drop;
 	*report = (struct drop_report){0};
 	index_close(&drop->index);
-	int err = lock_index(drop->folder, ".", &guard, error);
-	if (err)
-		return err;
-	err = update_index(drop, report);
-	(void)close(guard);
-	if (err)
-		error_set(error, "can not read the messages: %s", err_text(err));
+	int err = lock_index(drop->folder, ".", &maildir->guard, error);
+	if (err == ERR_NONE)
+		err = update_begin(drop, &maildir->update);
+	if (err == ERR_NONE)
+		return go_on(maildir, UINT64_MAX, report, error);
+	end_update(maildir);
 	return err;
 }
 
 static void close_drop(struct drop *drop)
 {
+	struct maildir *maildir = (struct maildir *)drop;
+	if (maildir->update)
+		update_save(maildir->update, drop);
+	end_update(maildir);
 	index_close(&drop->index);
 	if (drop->folder >= 0)
 		(void)close(drop->folder);
-	free(drop);
+	free(maildir);
+}
+
+/* The folder is locked: its index. */
+static int open_locked(struct maildir *maildir, const char *path, unsigned flags, struct drop_report *report,
+                       struct error *error)
+{
+	if (flags & DROP_NOWAIT) {
+		bool fresh;
+		int err = open_index(&maildir->drop, path, true, &fresh, error);
+		report->messages = maildir->drop.index.head.count;
+		return err == ERR_NONE && !fresh ? ERR_AGAIN : err;
+	}
+	int err = begin_update(maildir, path, report, error);
+	bool now = err == ERR_NONE && maildir->update && !(flags & DROP_STEPS);
+	return now ? go_on(maildir, UINT64_MAX, report, error) : err;
 }
 
 static int open_drop(const struct drop_root *root, const char *path, unsigned flags, struct drop **ret,
                      struct drop_report *ret_report, struct error *error)
 {
-	bool nowait = flags & DROP_NOWAIT, shared = flags & DROP_SHARED;
+	bool shared = flags & DROP_SHARED;
 	struct drop_report report = {0};
-	struct drop *drop = malloc(sizeof *drop);
-	if (!drop)
+	struct maildir *maildir = malloc(sizeof *maildir);
+	if (!maildir)
 		return ERR_NOMEM;
-	*drop = (struct drop){.kind = &maildir_kind, .folder = -1, .shared = shared, .index.fd = -1};
-	int err = maildir_open_folder(root, path, nowait, &drop->folder, error);
-	if (err == ERR_NONE && flock(drop->folder, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB) != 0) {
+	*maildir = (struct maildir){
+	    .drop = {.kind = &maildir_kind, .folder = -1, .shared = shared, .index.fd = -1},
+              .guard = -1
+        };
+	int *folder = &maildir->drop.folder;
+	int err = maildir_open_folder(root, path, flags & DROP_NOWAIT, folder, error);
+	if (err == ERR_NONE && flock(*folder, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB) != 0) {
 		err = errno == EWOULDBLOCK ? ERR_BUSY : ERR_IO;
 		error_set(error, "maildrop %s: can not be locked: %m", path);
 	}
 	if (err == ERR_NONE)
-		err = nowait ? open_index(drop, path, true, &report, error)
-		             : open_index_alone(drop, path, &report, error);
+		err = open_locked(maildir, path, flags, &report, error);
 	if (err) {
-		close_drop(drop);
+		close_drop(&maildir->drop);
 		return err;
 	}
 	*ret_report = report;
-	*ret = drop;
+	*ret = &maildir->drop;
 	return ERR_NONE;
 }
 
@@ -316,5 +300,6 @@ const struct drop_kind maildir_kind = {
     .begin = maildir_begin,
     .deliver = maildir_deliver,
     .reindex = reindex,
+    .prepare = prepare,
     .close = close_drop,
 };

@@ -6,6 +6,14 @@
 #include "drop/deliver.h"
 #include "drop/kind.h"
 
+struct update;
+
+struct maildir {
+	struct drop drop;      /* first */
+	struct update *update; /* while its index is not up to date, NULL */
+	int guard;             /* a lock meanwhile, -1 */
+};
+
 /* struct drop_kind */
 int maildir_commit(struct drop *drop, struct span bitmap, uint32_t *ret_removed, struct error *error);
 int maildir_begin(const struct drop_root *root, const char *path, struct drop_incoming *incoming,

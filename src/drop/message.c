@@ -2,6 +2,7 @@
 /* Message files. Runs in the keeper; what lies under a message's name may be anything by now. */
 #include "drop/message.h"
 
+#include "base/fd.h"
 #include "drop/file.h"
 #include "drop/measure.h"
 
@@ -20,10 +21,12 @@ void message_path(const struct index_row *row, struct span name, char to[INDEX_P
 	to[4 + name.len] = '\0';
 }
 
-int message_open(int folder, const char *path, bool nowait, int *ret_fd, struct stat *ret_what)
+/* O_NONBLOCK: a FIFO would wait for its writer. */
+enum { OPEN_FLAGS = O_RDONLY | O_NONBLOCK | O_NOCTTY };
+
+/* What was opened, or not (-1 and errno), must be a regular file. */
+static int take_opened(int fd, int *ret_fd, struct stat *ret_what)
 {
-	/* O_NONBLOCK: a FIFO would wait for its writer. */
-	int fd = file_open(folder, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, nowait);
 	if (fd < 0)
 		return err_from_errno(errno);
 	int err = ERR_NONE;
@@ -38,20 +41,47 @@ int message_open(int folder, const char *path, bool nowait, int *ret_fd, struct 
 	return err;
 }
 
+int message_open(int folder, const char *path, bool nowait, int *ret_fd, struct stat *ret_what)
+{
+	return take_opened(file_open(folder, path, OPEN_FLAGS, nowait), ret_fd, ret_what);
+}
+
 bool message_is_same(const struct index_row *row, const struct stat *what)
 {
 	return row->inode == what->st_ino && row->raw == (uint64_t)what->st_size &&
 	       row->modified_ns == file_ns(what->st_mtim);
 }
 
-int message_reader_init(struct message_reader *reader)
+int message_reader_init(struct message_reader *reader, int folder)
 {
-	*reader = (struct message_reader){.buffer = malloc(BUFFER)};
-	return reader->buffer ? ERR_NONE : ERR_NOMEM;
+	static const char *const names[INDEX_FOLDERS] = {[INDEX_NEW] = "new", [INDEX_CUR] = "cur"};
+	*reader = (struct message_reader){
+	    .folders = {-1, -1},
+              .buffer = malloc(BUFFER)
+        };
+	int err = reader->buffer ? ERR_NONE : ERR_NOMEM;
+	for (unsigned i = 0; err == ERR_NONE && i < INDEX_FOLDERS; i++) {
+		reader->folders[i] = file_open(folder, names[i], O_PATH | O_DIRECTORY, false);
+		if (reader->folders[i] < 0)
+			err = err_from_errno(errno);
+	}
+	if (err)
+		message_reader_finish(reader);
+	return err;
+}
+
+static void close_read(struct message_reader *reader)
+{
+	fd_close_all(reader->fds, reader->fd_count);
+	reader->fd_count = 0;
 }
 
 void message_reader_finish(struct message_reader *reader)
 {
+	if (!reader->buffer)
+		return;
+	close_read(reader);
+	fd_close_all(reader->folders, INDEX_FOLDERS);
 	free(reader->buffer);
 	reader->buffer = NULL;
 }
@@ -111,12 +141,12 @@ static void set_unreadable(struct index_row *row, const struct stat *what)
 	set_row(row, what, &facts, INDEX_UNREADABLE);
 }
 
-static int measure_unopened(struct message_reader *reader, int folder, const char *path,
+static int measure_unopened(struct message_reader *reader, int folder, const char *name,
                             struct index_row *row, bool *ret_is_message)
 {
 	struct stat what;
 	*ret_is_message = false;
-	if (fstatat(folder, path, &what, AT_SYMLINK_NOFOLLOW) != 0)
+	if (fstatat(folder, name, &what, AT_SYMLINK_NOFOLLOW) != 0)
 		return ERR_NONE; /* gone */
 	if (S_ISREG(what.st_mode)) {
 		set_unreadable(row, &what);
@@ -127,18 +157,18 @@ static int measure_unopened(struct message_reader *reader, int folder, const cha
 	return ERR_NONE;
 }
 
-int message_measure(struct message_reader *reader, int folder, struct span name, struct index_row *row,
+int message_measure(struct message_reader *reader, struct span name, struct index_row *row,
                     bool *ret_is_message)
 {
-	char path[INDEX_PATH_MAX];
-	message_path(row, name, path);
-	int fd;
+	int fd, folder = reader->folders[row->flags & INDEX_IN_CUR ? INDEX_CUR : INDEX_NEW];
+	char text[NAME_OCTETS_MAX + 1];
 	struct stat what;
-	int err = message_open(folder, path, false, &fd, &what);
+	(void)span_to_text(name, text, sizeof text);
+	int err = take_opened(file_open_entry(folder, text, OPEN_FLAGS), &fd, &what);
 	if (err == ERR_FULL || err == ERR_NOMEM)
 		return err;
 	if (err)
-		return measure_unopened(reader, folder, path, row, ret_is_message);
+		return measure_unopened(reader, folder, text, row, ret_is_message);
 	*ret_is_message = true;
 	if (!message_is_same(row, &what) || row->flags & INDEX_UNREADABLE || row->modified_ns == 0) {
 		struct facts facts;
@@ -149,6 +179,8 @@ int message_measure(struct message_reader *reader, int folder, struct span name,
 			set_row(row, &what, &facts, 0);
 		reader->read++;
 	}
-	(void)close(fd);
+	reader->fds[reader->fd_count++] = fd;
+	if (reader->fd_count == MESSAGE_BATCH)
+		close_read(reader);
 	return ERR_NONE;
 }

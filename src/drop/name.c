@@ -2,6 +2,8 @@
 /* Names of Maildir files. Runs in the keeper; whoever may write into a maildrop may choose any name. */
 #include "drop/name.h"
 
+#include "base/num.h"
+
 #include <inttypes.h>
 #include <openssl/evp.h>
 #include <stdio.h>
@@ -22,8 +24,13 @@ bool name_is_message(struct span name)
 
 struct span name_base(struct span name)
 {
-	const char *info = memmem(name.ptr, name.len, ":2,", 3);
-	return info ? span_first(name, (size_t)(info - name.ptr)) : name;
+	size_t at = 0; /* memmem() would set itself up for longer than names are */
+	while ((at += span_find(span_after(name, at), ':')) + 3 <= name.len) {
+		if (name.ptr[at + 1] == '2' && name.ptr[at + 2] == ',')
+			return span_first(name, at);
+		at++;
+	}
+	return name;
 }
 
 /* The digits a name begins with, without leading zeros: any length, so no number type holds it. */
@@ -35,6 +42,17 @@ static struct span leading_number(struct span name)
 	while (zeros < len && name.ptr[zeros] == '0')
 		zeros++;
 	return span_of(name.ptr + zeros, len - zeros);
+}
+
+uint64_t name_number(struct span name)
+{
+	uint64_t number = 0;
+	struct span digits = leading_number(name);
+	if (digits.len > NUM_TEXT_MAX - 1)
+		return UINT64_MAX;
+	for (size_t i = 0; i < digits.len; i++)
+		number = number * 10 + (uint64_t)(digits.ptr[i] - '0');
+	return number;
 }
 
 static int compare_octets(struct span a, struct span b)

@@ -21,6 +21,9 @@ struct span name_base(struct span name);
 
 /* Delivery order: by the number a name begins with (none is 0), then by name; <0, 0, >0. */
 int name_compare(struct span a, struct span b);
+/* The number a name begins with, or UINT64_MAX when it is longer than such a type holds: names of a smaller
+ * number come first. */
+uint64_t name_number(struct span name);
 
 /* The unique-id of a message: its base name where RFC 1939 section 7 allows that, else
  * 'h' and 32 hexadecimal digits of its hash. The same for the same base name, always.

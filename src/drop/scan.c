@@ -22,16 +22,6 @@ enum { TRIES_MAX = 4 }; /* readings of folders that change while they are read *
  * in steps of up to a second (and some of two, which keep no Maildir). */
 #define REST_NS UINT64_C(1000000000)
 
-struct scan {
-	int folder;
-	struct catalog *catalog;
-	uint32_t max;
-	uint32_t known; /* messages before this one were in the index */
-	bool find_only; /* nothing new is wanted */
-	bool altered;
-	uint32_t skipped, hidden;
-};
-
 int scan_look(int folder, struct index_seen ret[INDEX_FOLDERS])
 {
 	static const char *const names[INDEX_FOLDERS] = {"new", "cur"};
@@ -52,10 +42,10 @@ int scan_look(int folder, struct index_seen ret[INDEX_FOLDERS])
 /* The known message a file is: by base name and inode, which renaming keeps. */
 static struct message *find_known(const struct scan *scan, struct span base, uint64_t inode)
 {
-	uint32_t slot;
+	struct catalog_search search;
 	struct message *other = NULL;
-	for (struct message *at = catalog_find(scan->catalog, base, &slot); at;
-	     at = catalog_find_next(scan->catalog, base, &slot)) {
+	for (struct message *at = catalog_find(scan->catalog, base, &search); at;
+	     at = catalog_find_next(scan->catalog, &search)) {
 		if (at->row.inode == inode)
 			return at;
 		if (!at->seen)
@@ -139,7 +129,7 @@ static void forget_seen(struct scan *scan)
 
 /* Reads both folders, again if they change meanwhile. new/ first: a message that is moved to cur/ in between
  * is seen twice rather than never. */
-static int read_folders(struct scan *scan, struct index_seen ret_seen[INDEX_FOLDERS], bool *ret_stable)
+static int read_folders(struct scan *scan)
 {
 	int err = catalog_make_table(scan->catalog, scan->known);
 	struct index_seen before[INDEX_FOLDERS], after[INDEX_FOLDERS];
@@ -156,8 +146,8 @@ static int read_folders(struct scan *scan, struct index_seen ret_seen[INDEX_FOLD
 		stable = err == ERR_NONE && memcmp(before, after, sizeof before) == 0;
 	}
 	if (err == ERR_NONE) {
-		memcpy(ret_seen, before, sizeof before);
-		*ret_stable = stable;
+		memcpy(scan->seen, before, sizeof before);
+		scan->stable = stable;
 	}
 	return err;
 }
@@ -165,15 +155,50 @@ static int read_folders(struct scan *scan, struct index_seen ret_seen[INDEX_FOLD
 int scan_find(int folder, struct catalog *catalog, bool *ret_stable)
 {
 	struct scan scan = {.folder = folder, .catalog = catalog, .known = catalog->count, .find_only = true};
-	struct index_seen seen[INDEX_FOLDERS];
-	return read_folders(&scan, seen, ret_stable);
+	int err = read_folders(&scan);
+	if (err == ERR_NONE)
+		*ret_stable = scan.stable;
+	return err;
 }
 
-static int compare_messages(const void *a, const void *b, void *catalog)
+/* Where a new message goes: names are looked at only where numbers do not tell. */
+struct place {
+	uint64_t number;
+	uint32_t at;
+};
+
+static int compare_places(const void *a, const void *b, void *catalog)
 {
-	const struct message *left = a, *right = b;
-	int order = name_compare(catalog_name(catalog, left), catalog_name(catalog, right));
-	return order ? order : (left->row.flags & INDEX_IN_CUR) - (right->row.flags & INDEX_IN_CUR);
+	const struct place *left = a, *right = b;
+	if (left->number != right->number)
+		return left->number < right->number ? -1 : 1;
+	const struct message *messages = ((const struct catalog *)catalog)->messages;
+	const struct message *one = &messages[left->at], *other = &messages[right->at];
+	int order = name_compare(catalog_name(catalog, one), catalog_name(catalog, other));
+	return order ? order : (one->row.flags & INDEX_IN_CUR) - (other->row.flags & INDEX_IN_CUR);
+}
+
+/* Brings the new messages into delivery order. */
+static int sort_new(struct scan *scan)
+{
+	struct catalog *catalog = scan->catalog;
+	uint32_t count = catalog->count - scan->known;
+	struct message *from = catalog->messages + scan->known;
+	struct place *places = reallocarray(NULL, count, sizeof *places);
+	struct message *sorted = reallocarray(NULL, count, sizeof *sorted);
+	if (places && sorted) {
+		for (uint32_t i = 0; i < count; i++)
+			places[i] =
+			    (struct place){name_number(catalog_name(catalog, &from[i])), scan->known + i};
+		qsort_r(places, count, sizeof *places, compare_places, catalog);
+		for (uint32_t i = 0; i < count; i++)
+			sorted[i] = catalog->messages[places[i].at];
+		memcpy(from, sorted, count * sizeof *from);
+	}
+	bool done = places && sorted;
+	free(places);
+	free(sorted);
+	return done ? ERR_NONE : ERR_NOMEM;
 }
 
 /* A unique-id for a message whose base name is in the table (`taken`) or not. */
@@ -189,17 +214,17 @@ static int give_uid(struct catalog *catalog, struct message *message, bool taken
 
 /* Settles one file that is no known message by name and inode: a known one that was replaced, one that was
  * seen under two names while it was renamed, or a new one. Then it is `seen`, and in the table. */
-static int settle(struct scan *scan, uint32_t at, struct message_reader *reader)
+static int settle(struct scan *scan, uint32_t at)
 {
 	struct catalog *catalog = scan->catalog;
 	struct message *message = &catalog->messages[at];
 	struct span name = catalog_name(catalog, message), base = name_base(name);
 	uint8_t in_cur = message->row.flags & INDEX_IN_CUR;
 	struct message *other = NULL;
-	uint32_t slot;
+	struct catalog_search search;
 	bool taken = false;
-	for (struct message *same = catalog_find(catalog, base, &slot); same;
-	     same = catalog_find_next(catalog, base, &slot)) {
+	for (struct message *same = catalog_find(catalog, base, &search); same;
+	     same = catalog_find_next(catalog, &search)) {
 		if (same->seen && same->row.inode == message->row.inode)
 			return ERR_NONE;
 		taken = true;
@@ -213,7 +238,7 @@ static int settle(struct scan *scan, uint32_t at, struct message_reader *reader)
 		row.name_len = message->row.name_len;
 	}
 	bool is_message;
-	int err = message_measure(reader, scan->folder, name, &row, &is_message);
+	int err = message_measure(&scan->reader, name, &row, &is_message);
 	if (err || !is_message)
 		return err;
 	if (other) {
@@ -231,24 +256,6 @@ static int settle(struct scan *scan, uint32_t at, struct message_reader *reader)
 	return err;
 }
 
-static int settle_all(struct scan *scan, struct drop_report *report)
-{
-	struct catalog *catalog = scan->catalog;
-	struct message_reader reader;
-	int err = message_reader_init(&reader);
-	if (err)
-		return err;
-	qsort_r(catalog->messages + scan->known, catalog->count - scan->known, sizeof *catalog->messages,
-	        compare_messages, catalog);
-	err = catalog_make_table(catalog, scan->known);
-	for (uint32_t at = scan->known; err == ERR_NONE && at < catalog->count; at++)
-		err = settle(scan, at, &reader);
-	report->read = reader.read;
-	scan->skipped += reader.skipped;
-	message_reader_finish(&reader);
-	return err;
-}
-
 /* What the next open may rely on. */
 static void mark_unreliable(struct index_seen seen[INDEX_FOLDERS], uint64_t now, bool stable)
 {
@@ -257,28 +264,64 @@ static void mark_unreliable(struct index_seen seen[INDEX_FOLDERS], uint64_t now,
 			seen[i].changed_ns = 0;
 }
 
-int scan_update(int folder, struct catalog *catalog, uint32_t max, struct index_seen ret_seen[INDEX_FOLDERS],
-                bool *ret_altered, struct drop_report *report)
+int scan_begin(struct scan *scan, int folder, struct catalog *catalog, uint32_t max)
 {
-	struct scan scan = {.folder = folder, .catalog = catalog, .max = max, .known = catalog->count};
-	uint64_t now = time_real_ns();
-	bool stable = false;
-	int err = read_folders(&scan, ret_seen, &stable);
-	if (err == ERR_NONE && catalog->count > scan.known)
-		err = settle_all(&scan, report);
-	if (err)
+	*scan = (struct scan){.folder = folder,
+	                      .catalog = catalog,
+	                      .max = max,
+	                      .known = catalog->count,
+	                      .at = catalog->count,
+	                      .began_ns = time_real_ns()};
+	int err = read_folders(scan);
+	if (err || catalog->count == scan->known)
 		return err;
-	*ret_altered = catalog_compact(catalog) > 0 || scan.altered;
+	err = sort_new(scan);
+	if (err == ERR_NONE)
+		err = message_reader_init(&scan->reader, folder);
+	return err ? err : catalog_make_table(catalog, scan->known);
+}
+
+int scan_step(struct scan *scan, uint64_t until_ms)
+{
+	enum { LOOK_AT_CLOCK = 64 }; /* messages between two looks at the clock */
+	int err = ERR_NONE;
+	while (err == ERR_NONE && scan->at < scan->catalog->count) {
+		err = settle(scan, scan->at);
+		if (err == ERR_NONE && ++scan->at % LOOK_AT_CLOCK == 0 && time_mono_ms() >= until_ms)
+			err = ERR_AGAIN;
+	}
+	return err;
+}
+
+void scan_end(struct scan *scan, struct index_seen ret_seen[INDEX_FOLDERS], bool *ret_altered,
+              struct drop_report *report)
+{
+	struct catalog *catalog = scan->catalog;
+	*ret_altered = catalog_compact(catalog) > 0 || scan->altered;
 	report->messages = catalog->count;
 	report->rescanned = 1;
-	report->skipped = scan.skipped;
-	report->hidden = scan.hidden;
+	report->read = scan->reader.read;
+	report->skipped = scan->skipped + scan->reader.skipped;
+	report->hidden = scan->hidden;
 	report->unreadable = 0;
 	for (uint32_t i = 0; i < catalog->count; i++)
 		report->unreadable += (catalog->messages[i].row.flags & INDEX_UNREADABLE) != 0;
 	/* Becoming readable changes no folder: try again each time. */
-	mark_unreliable(ret_seen, now, stable && report->unreadable == 0);
-	return ERR_NONE;
+	memcpy(ret_seen, scan->seen, sizeof scan->seen);
+	mark_unreliable(ret_seen, scan->began_ns, scan->stable && report->unreadable == 0);
+}
+
+uint32_t scan_cut(struct scan *scan)
+{
+	for (uint32_t i = 0; i < scan->known; i++)
+		scan->catalog->messages[i].seen = true;
+	(void)catalog_compact(scan->catalog);
+	return scan->reader.read;
+}
+
+void scan_finish(struct scan *scan)
+{
+	message_reader_finish(&scan->reader);
 }
 
 /* Of a file that is not in the index; one that is gone by now counts nothing. */
@@ -299,10 +342,10 @@ int scan_count(int folder, struct catalog *catalog, struct usage *ret,
 	struct scan scan = {
 	    .folder = folder, .catalog = catalog, .max = DROP_MESSAGES_MAX, .known = catalog->count};
 	struct usage usage = {0};
-	bool stable;
-	int err = read_folders(&scan, ret_seen, &stable);
+	int err = read_folders(&scan);
 	if (err)
 		return err;
+	memcpy(ret_seen, scan.seen, sizeof scan.seen);
 	for (uint32_t i = 0; i < catalog->count; i++) {
 		const struct message *message = &catalog->messages[i];
 		if (i >= scan.known) {
@@ -312,7 +355,7 @@ int scan_count(int folder, struct catalog *catalog, struct usage *ret,
 			usage.octets += message->row.wire;
 		}
 	}
-	for (unsigned i = 0; i < INDEX_FOLDERS && !stable; i++)
+	for (unsigned i = 0; i < INDEX_FOLDERS && !scan.stable; i++)
 		ret_seen[i].changed_ns = 0;
 	*ret = usage;
 	return ERR_NONE;

@@ -8,6 +8,7 @@
 #include "ipc/channel.h"
 
 #include "base/err.h"
+#include "base/fd.h"
 #include "base/secret.h"
 
 #include <errno.h>
@@ -43,18 +44,6 @@ union control {
 /* What is received lies here until ipc_in_finish(); one message at a time. */
 static _Alignas(8) char inbox[DATAGRAM_MAX];
 
-void ipc_close_fds(const int *fds, unsigned count)
-{
-	for (unsigned i = 0, end; i < count; i = end) {
-		end = i + 1;
-		if (fds[i] < 0)
-			continue;
-		while (end < count && fds[end] == fds[end - 1] + 1)
-			end++;
-		(void)close_range((unsigned)fds[i], (unsigned)fds[end - 1], 0);
-	}
-}
-
 void ipc_channel_init(struct ipc_channel *channel, int fd, enum ipc_kind self, enum ipc_kind peer,
                       uint32_t peer_id)
 {
@@ -72,7 +61,7 @@ static void free_first(struct ipc_channel *channel)
 	if (!channel->queue)
 		channel->queue_end = &channel->queue;
 	channel->queued -= sizeof *first + first->size;
-	ipc_close_fds(first->fds, first->fd_count);
+	fd_close_all(first->fds, first->fd_count);
 	if (first->secret)
 		secret_wipe(first->datagram, first->size);
 	free(first);
@@ -174,7 +163,7 @@ int ipc_send(struct ipc_channel *channel, enum ipc_type type, uint64_t session, 
 			return ERR_NONE; /* the queue owns the descriptors */
 	}
 out:
-	ipc_close_fds(fds, fd_count);
+	fd_close_all(fds, fd_count);
 	return err;
 }
 
@@ -266,7 +255,7 @@ int ipc_receive(struct ipc_channel *channel, struct ipc_in *ret, const char **wh
 		err = ipc_check(span_of(inbox, (size_t)size), channel->peer, channel->self, in.fd_count, &in,
 		                why);
 	if (err)
-		ipc_close_fds(in.fds, in.fd_count);
+		fd_close_all(in.fds, in.fd_count);
 	else
 		*ret = in;
 	return err;
@@ -274,7 +263,7 @@ int ipc_receive(struct ipc_channel *channel, struct ipc_in *ret, const char **wh
 
 void ipc_in_finish(struct ipc_in *in)
 {
-	ipc_close_fds(in->fds, in->fd_count);
+	fd_close_all(in->fds, in->fd_count);
 	in->fd_count = 0;
 	if (ipc_rows[in->type].secret)
 		secret_wipe(inbox, sizeof(struct ipc_head) + ipc_tail_at(&ipc_rows[in->type]) + in->tail.len);

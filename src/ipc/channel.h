@@ -57,9 +57,6 @@ void ipc_in_finish(struct ipc_in *in);
 /* Takes descriptor `index` out of the message: the caller owns it. */
 int ipc_in_take(struct ipc_in *in, unsigned index);
 
-/* Closes descriptors of ours, -1 for none; those with consecutive numbers in one system call. */
-void ipc_close_fds(const int *fds, unsigned count);
-
 /* 0 if `type` (a message a worker sends) is in turn for a session in state `now` (one enum ipc_when), else
  * ERR_PEER. */
 int ipc_in_turn(enum ipc_type type, enum ipc_when now);

@@ -41,8 +41,9 @@ struct keeper {
 	struct keeper_place **places; /* by location */
 	uint32_t place_slots, place_count;
 	uint32_t open;       /* maildrops open, about to be, or waited for */
-	uint32_t commits;    /* under way, deliveries too */
 	uint32_t deliveries; /* with a file */
+	uint32_t
+	    unfinished; /* commits, deliveries and long indexings under way: the process stays for them */
 	bool stopping;
 };
 
@@ -161,8 +162,8 @@ enum ipc_when keeper_deliver_when(const struct keeper_session *session);
 
 /* Serves the worker at the other end of `fd`, which is closed in every case in the end. */
 int keeper_link(struct keeper *keeper, enum ipc_kind kind, uint32_t id, int fd);
-/* Ends the process, once commits under way are done. */
+/* Ends the process, once what is unfinished is done, or what it has so far is kept. */
 void keeper_stop(struct keeper *keeper);
-void keeper_commit_done(struct keeper *keeper);
+void keeper_finished(struct keeper *keeper);
 
 #endif

@@ -281,7 +281,7 @@ static void delivered(uv_work_t *work, int status)
 		link_send(session->peer->link, IPC_DELIVERED, session->id, &answer, SPAN(""), NULL, 0);
 	}
 	finish(delivery);
-	keeper_commit_done(keeper);
+	keeper_finished(keeper);
 }
 
 /* A file larger than any message may be is none that an honest worker filled. */
@@ -299,7 +299,7 @@ int keeper_deliver_commit(struct keeper_session *session, const char **why)
 	if (is_too_large(delivery))
 		return refuse(why, "a message larger than any may be");
 	delivery->working = true;
-	session->keeper->commits++;
+	session->keeper->unfinished++;
 	if (!go_on(delivery)) {
 		delivery->err = ERR_NOMEM;
 		delivered(&delivery->work, 0);

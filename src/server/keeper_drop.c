@@ -260,7 +260,7 @@ static void commit_done(uv_work_t *work, int status)
 	(void)status;
 	finish_commit(job->base.session, &job->commit, job->base.error.text);
 	free(job);
-	keeper_commit_done(keeper);
+	keeper_finished(keeper);
 }
 
 int keeper_commit(struct keeper_session *session, struct ipc_in *in, const char **why)
@@ -286,7 +286,7 @@ int keeper_commit(struct keeper_session *session, struct ipc_in *in, const char 
 		err = queue_job(job, commit_in_thread, commit_done);
 		if (err == ERR_NONE) {
 			session->committing = true;
-			session->keeper->commits++;
+			session->keeper->unfinished++;
 			return ERR_NONE;
 		}
 		free(job);

@@ -19,7 +19,11 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { TAIL_MESSAGES_MAX = 400 }; /* whose listing is read at once, and mostly fits a tail */
+enum {
+	TAIL_MESSAGES_MAX = 400, /* whose listing is read at once, and mostly fits a tail */
+	INDEXING_LONG = 10000,   /* messages to be read that are worth a line in the log before they are */
+	INDEXING_LOG_MS = 5000,  /* from one such line to the next */
+};
 
 struct opening {
 	struct keeper_job job;
@@ -27,11 +31,13 @@ struct opening {
 	int err;
 	struct drop *drop;
 	struct drop_report report;
-	uint32_t count;  /* what the session was told; 0 before */
-	uint64_t octets; /* likewise */
-	char *block;     /* a listing for a tail, NULL: none */
-	int blob;        /* one for a memory file, -1: none */
-	uint64_t size;   /* of either */
+	uint32_t count;     /* what the session was told; 0 before */
+	uint64_t octets;    /* likewise */
+	char *block;        /* a listing for a tail, NULL: none */
+	int blob;           /* one for a memory file, -1: none */
+	bool long_lasting;  /* it is one of keeper->unfinished */
+	uint64_t logged_ms; /* when its progress was last logged */
+	uint64_t size;      /* of either */
 };
 
 /* Puts a listing where it can be sent from: *ret_block or *ret_blob. */
@@ -77,16 +83,19 @@ static void drop_block(struct opening *opening)
 
 /* --- open --- */
 
-static void open_drop(struct opening *opening, unsigned flags)
+static int open_drop(struct opening *opening, unsigned flags)
 {
 	const struct keeper *keeper = opening->job.session->keeper;
 	unsigned how = flags | (keeper->setup.shared ? DROP_SHARED : 0u);
-	opening->blob = -1;
-	opening->err = drop_open(&keeper->root, opening->location, how, &opening->drop, &opening->report,
-	                         &opening->job.error);
-	if (opening->err || drop_count(opening->drop) > TAIL_MESSAGES_MAX)
-		return;
-	opening->err = make_listing(opening, flags);
+	return drop_open(&keeper->root, opening->location, how, &opening->drop, &opening->report,
+	                 &opening->job.error);
+}
+
+/* After the opening: the listing of a short maildrop. */
+static void list_opened(struct opening *opening, unsigned flags)
+{
+	if (opening->err == ERR_NONE && drop_count(opening->drop) <= TAIL_MESSAGES_MAX)
+		opening->err = make_listing(opening, flags);
 	if (opening->err) {
 		drop_block(opening);
 		drop_close(opening->drop);
@@ -151,7 +160,7 @@ static void fail_opening(struct keeper_session *session, int err)
 
 void keeper_turn_away(struct keeper_session *session, int err)
 {
-	struct opening opening = {.location = keeper_place_location(session), .err = err};
+	struct opening opening = {.location = keeper_place_location(session), .err = err, .blob = -1};
 	error_set(&opening.job.error, "another session has it");
 	log_opening(session, &opening);
 	fail_opening(session, err);
@@ -173,25 +182,83 @@ static void finish_opening(struct keeper_session *session, struct opening *openi
 	drop_block(opening);
 }
 
+/* A step: ERR_AGAIN is the result when there are more to come. */
 static void open_in_thread(uv_work_t *work)
 {
 	struct opening *opening = work->data;
-	open_drop(opening, 0);
+	struct error *error = &opening->job.error;
+	opening->err = ERR_NONE;
+	if (!opening->drop)
+		opening->err = open_drop(opening, DROP_STEPS);
+	if (opening->err == ERR_NONE)
+		opening->err = drop_prepare(opening->drop, &opening->report, error);
+	if (opening->err != ERR_AGAIN)
+		list_opened(opening, 0);
+}
+
+static void stop_in_thread(uv_work_t *work)
+{
+	struct opening *opening = work->data;
+	opening->err = ERR_IO;
+	error_set(&opening->job.error, "stopped; what was read so far is kept");
+	drop_close(opening->drop);
+	opening->drop = NULL;
+}
+
+static void log_progress(struct opening *opening)
+{
+	const struct drop_report *report = &opening->report;
+	uint64_t now_ms = time_mono_ms();
+	bool first = opening->logged_ms == 0 && report->messages - report->settled >= INDEXING_LONG;
+	if (!first && (opening->logged_ms == 0 || now_ms < opening->logged_ms + INDEXING_LOG_MS))
+		return;
+	struct log_line line;
+	keeper_log(&line, LOG_INFO, "indexing", opening->job.session);
+	log_text(&line, "maildrop", opening->location);
+	log_num(&line, "messages", report->messages);
+	log_num(&line, "done", report->settled);
+	log_end(&line);
+	opening->logged_ms = now_ms;
+}
+
+static void open_done(uv_work_t *work, int status);
+
+/* One step after the other, behind what others have asked of the threads meanwhile; to the end also when the
+ * client is gone, for it will be back. */
+static int queue_step(struct opening *opening)
+{
+	struct keeper *keeper = opening->job.session->keeper;
+	if (!opening->long_lasting)
+		keeper->unfinished++;
+	opening->long_lasting = true;
+	log_progress(opening);
+	return keeper_queue(&opening->job, opening, keeper->stopping ? stop_in_thread : open_in_thread,
+	                    open_done);
 }
 
 static void open_done(uv_work_t *work, int status)
 {
 	struct opening *opening = work->data;
+	struct keeper *keeper = opening->job.session->keeper;
 	(void)status; /* never cancelled */
+	if (opening->err == ERR_AGAIN) {
+		opening->err = queue_step(opening);
+		if (opening->err == ERR_NONE)
+			return;
+	}
 	finish_opening(opening->job.session, opening);
+	if (opening->long_lasting)
+		keeper_finished(keeper);
 	free(opening);
 }
 
 /* Tries without waiting; what would have to wait goes to a thread. */
 void keeper_try_open(struct keeper_session *session)
 {
-	struct opening opening = {.job.session = session, .location = keeper_place_location(session)};
-	open_drop(&opening, DROP_NOWAIT);
+	struct opening opening = {
+	    .job.session = session, .location = keeper_place_location(session), .blob = -1};
+	opening.err = open_drop(&opening, DROP_NOWAIT);
+	list_opened(&opening, DROP_NOWAIT);
 	if (opening.err == ERR_AGAIN) {
 		struct opening *job = malloc(sizeof *job);
 		if (job) {

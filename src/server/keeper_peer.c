@@ -100,13 +100,13 @@ int keeper_link(struct keeper *keeper, enum ipc_kind kind, uint32_t id, int fd)
 void keeper_stop(struct keeper *keeper)
 {
 	keeper->stopping = true;
-	if (keeper->commits == 0)
+	if (keeper->unfinished == 0)
 		child_exit(keeper->child, 0);
 }
 
-void keeper_commit_done(struct keeper *keeper)
+void keeper_finished(struct keeper *keeper)
 {
-	keeper->commits--;
-	if (keeper->stopping && keeper->commits == 0)
+	keeper->unfinished--;
+	if (keeper->stopping && keeper->unfinished == 0)
 		child_exit(keeper->child, 0);
 }

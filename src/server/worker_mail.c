@@ -6,6 +6,7 @@
  */
 #include "server/worker.h"
 
+#include "base/fd.h"
 #include "base/secret.h"
 #include "ipc/blob.h"
 
@@ -77,7 +78,7 @@ static void drop_ahead(struct session *session)
 	int fds[IPC_BODIES_MAX];
 	for (uint8_t i = 0; i < session->ahead_count; i++)
 		fds[i] = session->ahead[i].fd;
-	ipc_close_fds(fds, session->ahead_count);
+	fd_close_all(fds, session->ahead_count);
 	free(session->ahead);
 	session->ahead = NULL;
 	session->ahead_at = session->ahead_count = 0;

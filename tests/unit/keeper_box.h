@@ -71,7 +71,7 @@ static inline int teardown(void **state)
 	keeper_listings_finish(&keeper.listings);
 	assert_null(keeper.peers);
 	assert_int_equal(keeper.open, 0);
-	assert_int_equal(keeper.commits, 0);
+	assert_int_equal(keeper.unfinished, 0);
 	return box_teardown(state);
 }
 

@@ -274,7 +274,7 @@ static void test_commit_outlives_worker_and_stop(void **state)
 	send_open(SESSION);
 	expect_opened(SESSION, 3);
 	send_commit(SESSION, 3, 3, SPAN("\7"));
-	while (keeper.commits == 0)
+	while (keeper.unfinished == 0)
 		(void)uv_run(child.loop, UV_RUN_NOWAIT);
 	keeper_stop(&keeper);
 	assert_false(child.ended);

@@ -311,6 +311,7 @@ static void test_too_many_messages(void **state)
 	struct catalog catalog;
 	struct index_seen seen[INDEX_FOLDERS];
 	struct drop_report report;
+	struct scan scan;
 	bool altered;
 	for (unsigned i = 0; i < 5; i++) {
 		char path[32];
@@ -318,10 +319,49 @@ static void test_too_many_messages(void **state)
 		box_put_text(box, path, "x\n");
 	}
 	catalog_init(&catalog, 1);
-	assert_int_equal(scan_update(box->fd, &catalog, 3, seen, &altered, &report), ERR_NONE);
+	assert_int_equal(scan_begin(&scan, box->fd, &catalog, 3), ERR_NONE);
+	assert_int_equal(scan_step(&scan, UINT64_MAX), ERR_NONE);
+	scan_end(&scan, seen, &altered, &report);
+	scan_finish(&scan);
 	assert_int_equal(report.messages, 3);
 	assert_int_equal(report.hidden, 2);
 	catalog_finish(&catalog);
+}
+
+/* An indexing that is stopped halfway goes on where it was, and nothing else comes of it. */
+static void test_indexing_in_steps(void **state)
+{
+	enum { MANY = 30000 };
+	struct box *box = *state;
+	for (unsigned i = 0; i < MANY; i++) {
+		char path[32];
+		(void)snprintf(path, sizeof path, "new/%u.x", 100000 + i);
+		if (i == 0)
+			box_put_text(box, path, "x\n");
+		else
+			assert_int_equal(linkat(box->fd, "new/100000.x", box->fd, path, 0), 0);
+	}
+	struct drop_report report = {0};
+	assert_int_equal(box_try_open(box, DROP_STEPS), ERR_NONE);
+	while (report.settled < 2000) /* what is worth keeping */
+		assert_int_equal(drop_prepare(box->drop, &report, NULL), ERR_AGAIN);
+	assert_int_equal(report.messages, MANY);
+	uint32_t kept = report.settled;
+	box_close(box);
+	assert_int_equal(box_try_open(box, DROP_STEPS), ERR_NONE);
+	while (drop_prepare(box->drop, &report, NULL) == ERR_AGAIN)
+		assert_true(report.settled >= kept);
+	assert_int_equal(report.read, MANY - kept);
+	assert_int_equal(drop_count(box->drop), MANY);
+	assert_int_equal(drop_octets(box->drop), MANY * 3);
+	box_close(box);
+	box_open(box);
+	assert_int_equal(box->report.read, 0);
+	for (uint32_t number = 1; number <= MANY; number += 997) {
+		char uid[16];
+		(void)snprintf(uid, sizeof uid, "%u.x", 100000 + number - 1);
+		assert_string_equal(box_uid(box, number), uid);
+	}
 }
 
 int main(void)
@@ -341,6 +381,7 @@ int main(void)
 	    BOX_TEST(test_folder_replaced),
 	    BOX_TEST(test_unreadable_file),
 	    BOX_TEST(test_too_many_messages),
+	    BOX_TEST(test_indexing_in_steps),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
