@@ -143,12 +143,14 @@ class Daemon:
 
     # --- processes ---
 
+    def server_command(self):
+        return [*self.wrapper, BUILD / "src/server/restanted", "-c", self.conf, "--libexec", self.libexec]
+
     def start(self):
         since = len(self.log_text())
         environment = dict(os.environ, ASAN_OPTIONS="detect_leaks=0", UBSAN_OPTIONS="print_stacktrace=1")
         with open(self.folder / "output", "ab") as output:
-            self.process = subprocess.Popen([*self.wrapper, BUILD / "src/server/restanted", "-c", self.conf, "--libexec", self.libexec],
-                                            stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=environment)
+            self.process = subprocess.Popen(self.server_command(), stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=environment)
         self.wait_for("event=serving", since=since)
         return self
 
@@ -253,11 +255,14 @@ class Daemon:
         return client
 
 
-def serve(**settings):
-    """For fixtures: yields a running server with the account alice, and ends it whatever happens."""
+def serve(prepare=None, **settings):
+    """For fixtures: yields a running server with the account alice, and ends it whatever happens. `prepare` is given
+    the server before it is started."""
     server = Daemon(**settings)
     try:
         server.add_account("alice")
+        if prepare:
+            prepare(server)
         server.start()
         yield server
         server.stop()
