@@ -12,6 +12,7 @@ import subprocess
 
 import pytest
 
+import lmtp
 from daemon import BUILD, Client, until
 
 HOSTILE = BUILD / "tests/hostile/hostile-worker"
@@ -75,6 +76,8 @@ def helpers(server):
 def test_hostile_worker(make_daemon, mode, offence):
     assert HOSTILE.exists(), f"{HOSTILE} is not built"
     server = make_daemon(certificates=False)
+    if mode.startswith("deliver-"):
+        lmtp.settings(server)
     for name in ("alice", "bob"):
         server.deliver(server.add_account(name, "secret"), MESSAGE, "1.one")
     server.libexec = make_libexec(server.folder, mode)

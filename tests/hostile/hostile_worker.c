@@ -21,22 +21,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { SESSION = 7, OTHER_SESSION = 8 };
-
 static struct child *self;
 static struct ipc_setup_worker setup;
-static struct link auth, keeper;
-static struct ticket ticket;
+struct link auth, keeper;
+struct ticket ticket;
 static unsigned opened; /* DROP_OPENED received */
 static uv_signal_t trigger;
 static uv_idle_t idle;
-static const struct mode {
-	const char *name;
-	void (*act)(void);
-	bool after_login;    /* with a ticket in hand */
-	bool after_opened;   /* with a maildrop open */
-	const char *offence; /* what the master is to log as its end; NULL: it may live */
-} * mode;
+static const struct mode *mode;
 
 /* One datagram past the channel's own checks. */
 static int send_raw(const struct link *link, const void *octets, size_t size, unsigned fd_count)
@@ -378,6 +370,8 @@ static int auth_message(struct link *link, struct ipc_in *in)
 		mode->act();
 	else if (mode->after_opened)
 		do_open();
+	else
+		deliver_take_ticket(mode);
 	return ERR_NONE;
 }
 
@@ -390,6 +384,7 @@ static int keeper_message(struct link *link, struct ipc_in *in)
 		opened++;
 		mode->act();
 	}
+	deliver_take(mode, in);
 	return ERR_NONE;
 }
 
@@ -423,6 +418,8 @@ static void on_trigger(uv_signal_t *handle, int number)
 	(void)number;
 	if (mode->after_login || mode->after_opened)
 		send_login(SESSION);
+	else if (mode->after_lookup || mode->after_file)
+		deliver_look_up(SESSION);
 	else
 		mode->act();
 }
@@ -448,17 +445,25 @@ static void on_stop(struct child *child)
 		child_exit(child, 0);
 }
 
+/* Prints the modes, or finds the one of this name. */
+static void take_modes(const struct mode *list, size_t count, const char *wanted)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (strcmp(wanted, "--list") == 0)
+			printf("%s\t%s\n", list[i].name, list[i].offence ? list[i].offence : "");
+		else if (strcmp(wanted, list[i].name) == 0)
+			mode = &list[i];
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static const struct child_ops ops = {
 	    .control = on_control, .start = on_start, .peer = on_peer, .drain = on_stop, .stop = on_stop};
-	for (size_t i = 0; argc == 2 && i < MODES; i++) {
-		if (strcmp(argv[1], "--list") == 0)
-			printf("%s\t%s\n", modes[i].name, modes[i].offence ? modes[i].offence : "");
-		else if (strcmp(argv[1], modes[i].name) == 0)
-			mode = &modes[i];
-	}
-	if (argc == 2 && strcmp(argv[1], "--list") == 0)
+	const char *wanted = argc == 2 ? argv[1] : "";
+	take_modes(modes, MODES, wanted);
+	take_modes(deliver_modes, deliver_mode_count, wanted);
+	if (strcmp(wanted, "--list") == 0)
 		return 0;
 	if (!mode) {
 		fprintf(stderr, "usage: %s --list | MODE\n", argv[0]);
