@@ -57,7 +57,7 @@ def test_delivery_and_added_lines(server, alice, over):
     assert sorted(found) == [(b"", b"alice@example.org", MESSAGE), (b"Sender@example.com", b"alice@example.org", MESSAGE)]
     for path in (alice / "new").iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert not list((alice / "tmp").iterdir())
+    is_clean(alice)
     server.wait_for("event=delivered", "from=Sender@example.com", "to=alice@example.org", "user=alice", "result=delivered")
     client = server.log_in()
     raw = sorted((alice / "new").iterdir())[0].read_bytes()
