@@ -190,13 +190,16 @@ int accounts_read(const struct conf *conf, const char *name, struct accounts *re
 	int status = child < 0 ? EX_OSERR : wait_for(child);
 	if (err)
 		status = tool_complain(EX_OSERR, "the accounts can not be read: %s.", err_text(err));
-	if (!status)
-		status = become(conf->keeper_user, "keeper.user");
 	if (status)
 		accounts_finish(&accounts);
 	else
 		*ret = accounts;
 	return status;
+}
+
+int accounts_become_keeper(const struct conf *conf)
+{
+	return become(conf->keeper_user, "keeper.user");
 }
 
 void accounts_finish(struct accounts *accounts)

@@ -20,9 +20,13 @@ struct accounts {
 };
 
 /* Finds the account `name`, or all when that is NULL, in order of name. As root the accounts file is read by
- * a process that becomes the user auth runs as, and afterwards this one is the user the keeper runs as, for
- * good. 0, or the exit status after complaining; EX_NOUSER: no such account. */
+ * a process that becomes the user auth runs as. 0, or the exit status after complaining; EX_NOUSER: no such
+ * account. */
 int accounts_read(const struct conf *conf, const char *name, struct accounts *ret);
 void accounts_finish(struct accounts *accounts);
+
+/* As root: becomes the user the keeper runs as, for good, before any maildrop is touched. 0, or the exit
+ * status after complaining. */
+int accounts_become_keeper(const struct conf *conf);
 
 #endif

@@ -146,10 +146,12 @@ static int run(struct deliver *deliver)
 {
 	struct drop_root root;
 	struct error error = {""};
-	struct accounts accounts;
+	struct accounts accounts = {NULL, 0};
 	int status = tool_load_config(deliver->config, &deliver->conf);
 	if (!status)
 		status = accounts_read(&deliver->conf, deliver->user, &accounts);
+	if (!status)
+		status = accounts_become_keeper(&deliver->conf);
 	if (status)
 		return status == EX_NOUSER ? EX_NOUSER : EX_TEMPFAIL;
 	if (accounts.list[0]->disabled) {

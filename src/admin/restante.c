@@ -19,6 +19,7 @@ static const struct {
 } subcommands[] = {
     {"bench",   "put a POP3 server under load"                     },
     {"deliver", "put a message from standard input into a maildrop"},
+    {"import",  "put messages from elsewhere into a maildrop"      },
     {"user",    "add, change, list and delete accounts"            },
 };
 

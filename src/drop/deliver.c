@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 enum { BLOCK = 65536 }; /* octets of a message read at once */
@@ -37,6 +38,16 @@ int drop_incoming_begin(const struct drop_root *root, const char *location, stru
 int drop_incoming_fd(const struct drop_incoming *incoming)
 {
 	return incoming->fd;
+}
+
+int drop_incoming_keep_name(struct drop_incoming *incoming, const char *name)
+{
+	size_t len = strlen(name);
+	bool in_folder = strncmp(name, "new/", 4) == 0 || strncmp(name, "cur/", 4) == 0;
+	if (!in_folder || !name_is_message(span_str(name + 4)))
+		return ERR_SYNTAX;
+	memcpy(incoming->keep, name, len + 1);
+	return ERR_NONE;
 }
 
 int incoming_settle(struct drop_incoming *incoming, struct error *error)

@@ -35,9 +35,14 @@ int drop_incoming_begin(const struct drop_root *root, const char *location, stru
 /* Its file, to read and to write; borrowed. Who has it fills it before the first drop_deliver(). */
 int drop_incoming_fd(const struct drop_incoming *incoming);
 
+/* Keeps the name the message had in another Maildir, "new/NAME" or "cur/NAME:2,FLAGS", and so its unique-id.
+ * Kinds of maildrops whose messages have no names pay no attention. ERR_SYNTAX: no such name. */
+int drop_incoming_keep_name(struct drop_incoming *incoming, const char *name);
+
 /* Puts the message into the maildrop at `location` and makes that durable before it returns 0. May be called
  * for many maildrops: where the file system allows it they share one file. `quota` may be NULL. ERR_QUOTA:
- * this message would be too much; otherwise as above. On error the maildrop is as it was. */
+ * this message would be too much; ERR_EXISTS: the name that it is to keep is there; otherwise as above. On
+ * error the maildrop is as it was. */
 int drop_deliver(const struct drop_root *root, struct drop_incoming *incoming, const char *location,
                  const struct drop_quota *quota, struct drop_delivered *ret, struct error *error);
 

@@ -4,13 +4,15 @@
 #define DROP_DELIVER_INT_H
 
 #include "drop/deliver.h"
+#include "drop/index.h"
 #include "drop/name.h"
 
 struct drop_incoming {
 	int fd;
 	int folder; /* in which the file has a name; -1: it has none */
 	char name[NAME_FRESH_MAX];
-	bool measured; /* `wire` is known */
+	char keep[INDEX_PATH_MAX]; /* its name in the Maildir it comes to; "": a fresh one */
+	bool measured;             /* `wire` is known */
 	uint64_t wire;
 	bool settled;   /* `settle_err` says how that went */
 	int settle_err; /* for good: the kernel tells of octets it could not write only once */

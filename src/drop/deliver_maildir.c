@@ -123,8 +123,17 @@ static int copy_durably(const struct drop_incoming *incoming, int to)
 	return err;
 }
 
+/* Over nothing that is there; file systems that can not promise that get fresh names only. */
+static int move(int from_folder, const char *from, int to_folder, const char *to)
+{
+	int failed = renameat2(from_folder, from, to_folder, to, RENAME_NOREPLACE);
+	if (failed && errno == EINVAL && faccessat(to_folder, to, F_OK, AT_SYMLINK_NOFOLLOW) != 0)
+		failed = renameat(from_folder, from, to_folder, to);
+	return failed;
+}
+
 /* A copy of its own, written in tmp/ first and moved. */
-static int place_copy(const struct drop_incoming *incoming, int folder, const char *path, int new_folder,
+static int place_copy(const struct drop_incoming *incoming, int folder, const char *path, int to_folder,
                       const char *name, struct error *error)
 {
 	int tmp, fd;
@@ -136,7 +145,7 @@ static int place_copy(const struct drop_incoming *incoming, int folder, const ch
 	if (err == ERR_NONE) {
 		err = copy_durably(incoming, fd);
 		(void)close(fd);
-		if (err == ERR_NONE && renameat(tmp, tmp_name, new_folder, name) != 0)
+		if (err == ERR_NONE && move(tmp, tmp_name, to_folder, name) != 0)
 			err = err_from_errno(errno);
 		if (err) {
 			error_set(error, "maildrop %s: the message can not be copied into it: %s", path,
@@ -150,22 +159,26 @@ static int place_copy(const struct drop_incoming *incoming, int folder, const ch
 
 /* Gives the message its name in new/: a link, or a copy where none can be had, be it because of another file
  * system, too many links, or no such thing as links, or because somebody cleaned tmp/. */
-static int place(const struct drop_incoming *incoming, int folder, const char *path, int new_folder,
+static int place(const struct drop_incoming *incoming, int folder, const char *path, int to_folder,
                  const char *name, struct error *error)
 {
-	if (incoming->folder >= 0 && linkat(incoming->folder, incoming->name, new_folder, name, 0) == 0)
+	if (incoming->folder >= 0 && linkat(incoming->folder, incoming->name, to_folder, name, 0) == 0)
 		return ERR_NONE;
-	return place_copy(incoming, folder, path, new_folder, name, error);
+	if (incoming->folder >= 0 && errno == EEXIST) {
+		error_set(error, "maildrop %s: %s is there already", path, name);
+		return ERR_EXISTS;
+	}
+	return place_copy(incoming, folder, path, to_folder, name, error);
 }
 
-static int place_durably(const struct drop_incoming *incoming, int folder, const char *path, int new_folder,
+static int place_durably(const struct drop_incoming *incoming, int folder, const char *path, int to_folder,
                          const char *name, struct error *error)
 {
-	int err = place(incoming, folder, path, new_folder, name, error);
-	if (err == ERR_NONE && fsync(new_folder) != 0) {
+	int err = place(incoming, folder, path, to_folder, name, error);
+	if (err == ERR_NONE && fsync(to_folder) != 0) {
 		err = err_from_errno(errno);
 		error_set(error, "maildrop %s: the delivery can not be made durable: %m", path);
-		(void)unlinkat(new_folder, name, 0); /* the sender will try again */
+		(void)unlinkat(to_folder, name, 0); /* the sender will try again */
 	}
 	return err;
 }
@@ -217,31 +230,60 @@ static int begin_usage(struct drop_incoming *incoming, const struct drop_quota *
 
 /* --- delivering --- */
 
+/* The name it gets, in which folder, and its unique-id. */
+static int choose_name(const struct drop_incoming *incoming, char to[INDEX_PATH_MAX],
+                       char unique_id[DROP_UID_MAX + 1])
+{
+	size_t len;
+	int err = ERR_NONE;
+	if (incoming->keep[0]) {
+		memcpy(to, incoming->keep, INDEX_PATH_MAX);
+	} else {
+		memcpy(to, "new/", 4);
+		err = name_make_fresh(to + 4);
+	}
+	if (err == ERR_NONE)
+		err = name_unique_id(name_base(span_str(to + 4)), unique_id, &len);
+	if (err == ERR_NONE)
+		unique_id[len] = '\0';
+	return err;
+}
+
+static int deliver_into(int folder, const char *path, struct drop_incoming *incoming,
+                        const struct drop_quota *quota, const char *name, struct error *error)
+{
+	struct usage_guard usage;
+	int to_folder;
+	const char *part = name[0] == 'c' ? "cur" : "new";
+	int err = open_part(folder, path, part, &to_folder, error);
+	if (err)
+		return err;
+	err = begin_usage(incoming, quota, &folder, &usage, error);
+	if (err == ERR_NONE) {
+		err = place_durably(incoming, folder, path, to_folder, name + 4, error);
+		usage_end(&usage, err == ERR_NONE);
+	}
+	(void)close(to_folder);
+	return err;
+}
+
 int maildir_deliver(const struct drop_root *root, const char *path, struct drop_incoming *incoming,
                     const struct drop_quota *quota, struct drop_delivered *ret, struct error *error)
 {
-	int folder, new_folder = -1;
+	int folder;
 	struct stat what;
-	struct usage_guard usage;
+	char name[INDEX_PATH_MAX];
 	struct drop_delivered delivered = {0};
 	int err = incoming_settle(incoming, error);
 	if (err == ERR_NONE && fstat(incoming->fd, &what) != 0)
 		err = ERR_IO;
 	if (err == ERR_NONE)
-		err = name_make_fresh(delivered.unique_id);
+		err = choose_name(incoming, name, delivered.unique_id);
 	if (err == ERR_NONE)
 		err = maildir_open_folder(root, path, false, &folder, error);
 	if (err)
 		return err;
-	err = open_part(folder, path, "new", &new_folder, error);
-	if (err == ERR_NONE) {
-		err = begin_usage(incoming, quota, &folder, &usage, error);
-		if (err == ERR_NONE) {
-			err = place_durably(incoming, folder, path, new_folder, delivered.unique_id, error);
-			usage_end(&usage, err == ERR_NONE);
-		}
-		(void)close(new_folder);
-	}
+	err = deliver_into(folder, path, incoming, quota, name, error);
 	(void)close(folder);
 	if (err)
 		return err;

@@ -166,6 +166,25 @@ int drop_commit(struct drop *drop, struct span bitmap, uint32_t *ret_removed, st
 	return drop->kind->commit(drop, bitmap, ret_removed, error);
 }
 
+int drop_name(struct drop *drop, uint32_t number, char to[DROP_NAME_MAX])
+{
+	_Static_assert((int)DROP_NAME_MAX == (int)INDEX_PATH_MAX, "as the index has them");
+	struct index_row row;
+	if (number < 1 || number > drop_count(drop))
+		return ERR_RANGE;
+	return drop->kind->count ? index_row(&drop->index, number, false, &row, to) : ERR_UNSUPPORTED;
+}
+
+int drop_recount(struct drop *drop, uint64_t *ret_messages)
+{
+	return drop->kind->count ? drop->kind->count(drop, ret_messages) : ERR_UNSUPPORTED;
+}
+
+void drop_discard_index(struct drop *drop)
+{
+	drop->kind->discard(drop);
+}
+
 void drop_close(struct drop *drop)
 {
 	if (drop)

@@ -117,6 +117,18 @@ int drop_identify(const struct drop *drop, struct drop_identity *ret);
  * stays usable, and what went wrong is looked at anew by the next open. */
 int drop_body(struct drop *drop, uint32_t number, unsigned flags, struct drop_body *ret);
 
+/* Where message `number` lay in the maildrop when it was opened, "cur/NAME:2,FLAGS". ERR_UNSUPPORTED: the
+ * kind's messages are no files; ERR_RANGE, ERR_CORRUPT, ERR_IO. */
+enum { DROP_NAME_MAX = 260 };
+int drop_name(struct drop *drop, uint32_t number, char to[DROP_NAME_MAX]);
+
+/* Messages that are there, looked for without the index: more than drop_count() when some came in since it
+ * was opened. ERR_UNSUPPORTED: the index was compared with all there is when it was opened. */
+int drop_recount(struct drop *drop, uint64_t *ret_messages);
+
+/* Throws the index away: the next open makes it anew, in the order of the messages' names. */
+void drop_discard_index(struct drop *drop);
+
 /* Removes the messages whose bit is set (bit n-1 of the bitmap, lowest bit first; (count + 7) / 8
  * octets) and makes that durable before it returns 0. A message already gone counts as removed.
  * A message that was only renamed meanwhile is found and removed. On error some may be removed:

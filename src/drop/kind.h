@@ -18,6 +18,8 @@ struct drop_kind {
 	int (*reindex)(struct drop *drop, struct drop_report *report, struct error *error);
 	/* drop_prepare(); NULL: what open() returns is ready. */
 	int (*prepare)(struct drop *drop, struct drop_report *report, struct error *error);
+	/* Of kinds whose messages are files; as drop_recount(). */
+	int (*count)(struct drop *drop, uint64_t *ret_messages);
 	void (*close)(struct drop *drop);
 	/* As in deliver.h. begin() gives the empty file to `incoming`; what it has given when it fails is
 	 * removed by drop_incoming_end(). deliver() may be given a message that another kind began. */

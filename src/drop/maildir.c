@@ -152,6 +152,19 @@ static int reindex(struct drop *drop, struct drop_report *report, struct error *
 	return err;
 }
 
+static int count_files(struct drop *drop, uint64_t *ret_messages)
+{
+	struct catalog catalog;
+	struct usage usage;
+	struct index_seen seen[INDEX_FOLDERS];
+	catalog_init(&catalog, 0);
+	int err = scan_count(drop->folder, &catalog, &usage, seen);
+	catalog_finish(&catalog);
+	if (err == ERR_NONE)
+		*ret_messages = usage.messages;
+	return err;
+}
+
 static void close_drop(struct drop *drop)
 {
 	struct maildir *maildir = (struct maildir *)drop;
@@ -301,5 +314,6 @@ const struct drop_kind maildir_kind = {
     .deliver = maildir_deliver,
     .reindex = reindex,
     .prepare = prepare,
+    .count = count_files,
     .close = close_drop,
 };

@@ -35,7 +35,7 @@ LIBRARIES = set(INCLUDES)
 # Libraries of others, and the only folders that may use them (by header).
 FOREIGN = {
     r"uv\.h": {"net", "server", "bench"},
-    r"openssl/.*": {"net", "ipc", "drop", "server", "bench"},
+    r"openssl/.*": {"net", "ipc", "drop", "server", "admin", "bench"},
     r"gsasl\.h": {"sasl"},
     r"sqlite3\.h": {"acct"},
     r"crypt\.h": {"acct"},

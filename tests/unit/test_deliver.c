@@ -54,6 +54,16 @@ static void expect_files(const struct box *box, const char *path, unsigned want)
 	assert_int_equal(count_files(box, path, &inode), want);
 }
 
+static void remove_all(const struct box *box, const char *part)
+{
+	DIR *dir = fdopendir(openat(box->fd, part, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	assert_non_null(dir);
+	for (const struct dirent *entry; (entry = readdir(dir));)
+		if (entry->d_name[0] != '.')
+			assert_int_equal(unlinkat(dirfd(dir), entry->d_name, 0), 0);
+	(void)closedir(dir);
+}
+
 static void test_one(void **state)
 {
 	struct box *box = *state;
@@ -108,17 +118,39 @@ static void test_many_share_one_file(void **state)
 	assert_string_equal(box_uid(box, 2), delivered[3].unique_id);
 }
 
+static void test_kept_name(void **state)
+{
+	struct box *box = *state;
+	struct drop_delivered delivered;
+	static const char *const bad[] = {"1.x", "tmp/1.x", "new/", "new/.x", "cur/a/b", "new/../x", ""};
+	struct drop_incoming *incoming = begin(box);
+	for (unsigned i = 0; i < sizeof bad / sizeof bad[0]; i++)
+		assert_int_equal(drop_incoming_keep_name(incoming, bad[i]), ERR_SYNTAX);
+	assert_int_equal(drop_incoming_keep_name(incoming, "cur/1.x:2,RS"), ERR_NONE);
+	assert_int_equal(deliver_to(box, incoming, "m", &delivered), ERR_NONE);
+	assert_string_equal(delivered.unique_id, "1.x");
+	assert_true(box_has(box, "cur/1.x:2,RS"));
+	/* Nothing is written over, by a link or by a copy. */
+	box_put_text(box, "cur/1.x:2,RS", "another\n");
+	assert_int_equal(deliver_to(box, incoming, "m", &delivered), ERR_EXISTS);
+	drop_incoming_end(incoming);
+	incoming = begin(box);
+	assert_int_equal(drop_incoming_keep_name(incoming, "cur/1.x:2,RS"), ERR_NONE);
+	remove_all(box, "tmp");
+	assert_int_equal(deliver_to(box, incoming, "m", &delivered), ERR_EXISTS);
+	drop_incoming_end(incoming);
+	expect_files(box, "m/tmp", 0);
+	box_open(box);
+	box_expect_body(box, 1, "another\n");
+}
+
 static void test_cleaned_tmp(void **state)
 {
 	/* Somebody's cleaner took the file: there still is its descriptor. */
 	struct box *box = *state;
 	struct drop_delivered delivered;
 	struct drop_incoming *incoming = begin(box);
-	DIR *dir = fdopendir(openat(box->fd, "tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-	for (const struct dirent *entry; (entry = readdir(dir));)
-		if (entry->d_name[0] != '.')
-			assert_int_equal(unlinkat(dirfd(dir), entry->d_name, 0), 0);
-	(void)closedir(dir);
+	remove_all(box, "tmp");
 	assert_int_equal(deliver_to(box, incoming, "m", &delivered), ERR_NONE);
 	drop_incoming_end(incoming);
 	box_open(box);
@@ -246,9 +278,16 @@ static void test_names(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    BOX_TEST(test_one),         BOX_TEST(test_given_up),      BOX_TEST(test_many_share_one_file),
-	    BOX_TEST(test_cleaned_tmp), BOX_TEST(test_not_permitted), BOX_TEST(test_no_maildrop),
-	    BOX_TEST(test_leftovers),   cmocka_unit_test(test_names), BOX_TEST(test_other_file_system),
+	    BOX_TEST(test_one),
+	    BOX_TEST(test_given_up),
+	    BOX_TEST(test_many_share_one_file),
+	    BOX_TEST(test_kept_name),
+	    BOX_TEST(test_cleaned_tmp),
+	    BOX_TEST(test_not_permitted),
+	    BOX_TEST(test_no_maildrop),
+	    BOX_TEST(test_leftovers),
+	    cmocka_unit_test(test_names),
+	    BOX_TEST(test_other_file_system),
 	};
 	return cmocka_run_group_tests_name("deliver", tests, NULL, NULL);
 }

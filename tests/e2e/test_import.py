@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: MIT
+"""`restante import` and `restante export`: every message once, with its octets, its unique-id and its time, however
+often they are run and whatever stops them."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+
+from daemon import BUILD, IS_ROOT, UIDS, WAIT, wire_form
+from maildrops import files, listed, log_in_again, message, name_of
+from test_realmail import corpus, demo, scripted
+
+EX_USAGE, EX_DATAERR, EX_NOINPUT, EX_NOUSER, EX_IOERR, EX_TEMPFAIL, EX_NOPERM = 64, 65, 66, 67, 74, 75, 77
+
+
+@pytest.fixture
+def place(daemon):
+    """A folder the mail user may read and write."""
+    folder = daemon.folder / "place"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    daemon.give(folder)
+    return folder
+
+
+def make_maildir(daemon, folder, messages):
+    """messages: {"cur/NAME:2,S": octets}"""
+    for part in ("", "new", "cur", "tmp"):
+        (folder / part).mkdir(exist_ok=True)
+        daemon.give(folder / part)
+    for number, (name, raw) in enumerate(messages.items()):
+        (folder / name).write_bytes(raw)
+        os.utime(folder / name, (1600000000 + number, 1600000000 + number))
+        daemon.give(folder / name)
+    return folder
+
+
+def contents(folder):
+    return {f"{part}/{name}": (folder / part / name).read_bytes() for part in ("new", "cur")
+            for name in os.listdir(folder / part)}
+
+
+def run_import(daemon, *words, given=b"", status=0):
+    done = daemon.command("import", "--json", *words, given=given)
+    assert done.returncode == status, done
+    said = json.loads(done.stdout)
+    assert said["complete"] == (status == 0)
+    return said["imported"], said["present"], said["failed"]
+
+
+def test_maildir_keeps_its_names(daemon, home, place):
+    messages = {f"{'cur' if number % 2 else 'new'}/{name_of(number)}{':2,RS' if number % 3 == 1 else ''}": message(number)
+                for number in range(100)}
+    messages["new/with space"] = b"no legal unique-id\n"
+    messages["cur/" + "x" * 200 + ":2,S"] = b"nor this\n"
+    source = make_maildir(daemon, place / "source", messages)
+    before = {path: path.stat().st_mtime_ns for path in source.rglob("*")}
+    assert run_import(daemon, "-n", "alice", source) == (102, 0, 0)
+    assert not contents(home)
+    assert run_import(daemon, "alice", source) == (102, 0, 0)
+    assert contents(home) == messages
+    for name in messages:
+        assert (home / name).stat().st_mtime == (source / name).stat().st_mtime
+    assert {path: path.stat().st_mtime_ns for path in source.rglob("*")} == before, "the source was changed"
+    # Again, and after other programs and sessions have gone on.
+    assert run_import(daemon, "alice", source) == (0, 102, 0)
+    (home / "new" / name_of(2)).rename(home / "cur" / f"{name_of(2)}:2,S")
+    assert run_import(daemon, "alice", source, source) == (0, 204, 0)
+    client = daemon.log_in()
+    assert {uid for uid in listed(client) if uid.endswith(".host")} == {name_of(number) for number in range(100)}
+    client.quit()
+
+
+@pytest.mark.parametrize("source", (demo, scripted, corpus))
+def test_files(daemon, home, place, source):
+    """One message each, byte for byte; same ones as often as they are there."""
+    messages = [raw for raw in source() if not raw.startswith(b"From ")]
+    messages = (messages[:5] + messages) if len(messages) < 200 else messages[:200]
+    for number, raw in enumerate(messages):
+        (place / f"{number}.eml").write_bytes(raw)
+        os.utime(place / f"{number}.eml", (1500000000 + number, 1500000000 + number))
+    paths = [place / f"{number}.eml" for number in range(len(messages))]
+    assert run_import(daemon, "alice", *paths[:3]) == (3, 0, 0)
+    assert run_import(daemon, "alice", *paths) == (len(paths) - 3, 3, 0)
+    assert run_import(daemon, "alice", *paths) == (0, len(paths), 0)
+    assert sorted(contents(home).values()) == sorted(messages)
+    client = daemon.log_in()
+    wires = [client.fetch(f"RETR {number}") for number in range(1, len(messages) + 1)]
+    assert wires == [wire_form(raw) for raw in messages], "not in the order of the source"
+    client.quit()
+
+
+def test_standard_input(daemon, home):
+    assert run_import(daemon, "alice", given=b"Subject: x\r\n\r\ntext") == (1, 0, 0)
+    assert list(contents(home).values()) == [b"Subject: x\r\n\r\ntext"]
+    assert run_import(daemon, "alice", "-", given=b"Subject: x\r\n\r\ntext") == (0, 1, 0)
+    done = daemon.command("import", "alice", given=b"Subject: y\n")
+    assert done.stdout == b"1 messages imported into alice (11 octets), 0 were there already, 0 failed.\n"
+
+
+def test_refusals(daemon, home, place):
+    empty = make_maildir(daemon, place / "empty", {})
+    for status, words, text in (
+            (EX_NOUSER, ("nobody", empty), "nobody"), (EX_USAGE, (), "account"), (EX_USAGE, ("-w", "x", "alice", empty), "seconds"),
+            (EX_NOINPUT, ("alice", place / "none"), "none"), (EX_NOINPUT, ("alice", place), "no Maildir"),
+            (EX_NOINPUT, ("alice", "/dev/null"), "neither")):
+        done = daemon.command("import", *words)
+        assert done.returncode == status and text.encode() in done.stderr, done
+    assert not contents(home)
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="root may read everything else")
+def test_source_of_somebody_else(daemon, home, place):
+    source = make_maildir(daemon, place / "source", {"new/1.x": b"x\n"})
+    os.chown(source, 0, 0)
+    source.chmod(0o700)
+    done = daemon.command("import", "alice", source)
+    assert done.returncode == EX_NOPERM and b"readable for uid %d" % UIDS["keeper"] in done.stderr, done
+
+
+def test_session_is_waited_for(daemon, home, place):
+    source = make_maildir(daemon, place / "source", {"new/1.x": b"x\n"})
+    client = daemon.log_in()
+    done = daemon.command("import", "-w", "0", "alice", source)
+    assert done.returncode == EX_TEMPFAIL and b"a session has its maildrop" in done.stderr, done
+    process = subprocess.Popen([BUILD / "src/admin/restante", "import", "-c", daemon.conf, "alice", source])
+    time.sleep(0.3)
+    assert process.poll() is None
+    client.quit()
+    assert process.wait(WAIT) == 0
+    assert contents(home) == {"new/1.x": b"x\n"}
+
+
+def test_killed_and_run_again(daemon, home, place):
+    messages = {f"new/{name_of(number)}": message(number) for number in range(2000)}
+    source = make_maildir(daemon, place / "source", messages)
+    kills = 0
+    for delay in (0.02, 0.05, 0.1, 0.2):
+        process = subprocess.Popen([BUILD / "src/admin/restante-import", "-c", daemon.conf, "alice", source],
+                                   stdout=subprocess.DEVNULL)
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        kills += process.wait(WAIT) != 0
+        there = contents(home)
+        assert there.items() <= messages.items(), "a message that is not whole"
+    assert kills
+    imported, present, failed = run_import(daemon, "alice", source)
+    assert (present, imported + present, failed) == (len(there), 2000, 0)
+    assert contents(home) == messages
