@@ -9,6 +9,7 @@
 #include "drop/catalog.h"
 #include "drop/file.h"
 #include "drop/maildir.h"
+#include "drop/marks.h"
 #include "drop/message.h"
 #include "drop/scan.h"
 
@@ -26,25 +27,15 @@ struct commit {
 	struct error *error;
 };
 
-static bool is_marked(struct span bitmap, uint32_t number)
-{
-	return (unsigned char)bitmap.ptr[(number - 1) / 8] >> (number - 1) % 8 & 1;
-}
-
 /* Before anything is removed: the index must know every marked message. */
 static int check_marks(const struct drop *drop, struct span bitmap)
 {
 	struct index_row row;
 	char path[INDEX_PATH_MAX];
 	uint32_t count = drop_count(drop);
-	if (bitmap.len != ((size_t)count + 7) / 8)
-		return ERR_SYNTAX;
-	for (uint32_t number = count + 1; number <= bitmap.len * 8; number++)
-		if (is_marked(bitmap, number))
-			return ERR_SYNTAX;
-	int err = ERR_NONE;
+	int err = marks_check(bitmap, count);
 	for (uint32_t number = 1; err == ERR_NONE && number <= count; number++)
-		if (is_marked(bitmap, number))
+		if (marks_has(bitmap, number))
 			err = index_row(&drop->index, number, false, &row, path);
 	return err;
 }
@@ -81,7 +72,7 @@ static int remove_marked(struct commit *commit, struct span bitmap)
 	char path[INDEX_PATH_MAX];
 	int err = ERR_NONE;
 	for (uint32_t number = 1; err == ERR_NONE && number <= drop_count(commit->drop); number++) {
-		if (!is_marked(bitmap, number))
+		if (!marks_has(bitmap, number))
 			continue;
 		enum outcome outcome = MISSING;
 		err = index_row(&commit->drop->index, number, false, &row, path);

@@ -7,6 +7,7 @@
  */
 #include "drop/index.h"
 
+#include "base/time.h"
 #include "drop/catalog.h"
 #include "drop/file.h"
 #include "drop/index_layout.h"
@@ -15,6 +16,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Not on the stack, which would be zeroed at each call. A multiple of SUM_BLOCK. */
@@ -264,4 +266,22 @@ int index_load(const struct index *index, struct catalog *ret)
 void index_discard(int folder)
 {
 	(void)unlinkat(folder, INDEX_NAME, 0);
+}
+
+static uint64_t boot_ns(void)
+{
+	struct timespec up = {0};
+	(void)clock_gettime(CLOCK_BOOTTIME, &up);
+	return time_real_ns() - file_ns(up);
+}
+
+/* An index from before the machine
+ * was started may have lost octets that were never written out; it is read whole, and so checked, once. */
+bool index_is_fresh(const struct index *index, const struct index_seen seen[INDEX_FOLDERS])
+{
+	for (unsigned i = 0; i < INDEX_FOLDERS; i++)
+		if (index->head.seen[i].changed_ns == 0 || index->head.seen[i].inode != seen[i].inode ||
+		    index->head.seen[i].changed_ns != seen[i].changed_ns)
+			return false;
+	return index->head.written_ns >= boot_ns();
 }

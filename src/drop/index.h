@@ -102,6 +102,9 @@ int index_write(int fd, bool memory, const struct catalog *catalog,
  * Failing costs the next open some work and nothing else. */
 void index_touch(struct index *index, int folder, const struct index_seen seen[INDEX_FOLDERS]);
 
+/* Whether what was read then is what is there now. */
+bool index_is_fresh(const struct index *index, const struct index_seen seen[INDEX_FOLDERS]);
+
 /* Throws the index file away: it says what is not so. */
 void index_discard(int folder);
 

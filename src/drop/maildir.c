@@ -20,30 +20,11 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
 	FIND_TRIES_MAX = 8, /* searches for a message that is renamed all the time */
 };
-
-static uint64_t boot_ns(void)
-{
-	struct timespec up = {0};
-	(void)clock_gettime(CLOCK_BOOTTIME, &up);
-	return time_real_ns() - file_ns(up);
-}
-
-/* Whether the folders are what they were when the index was written. An index from before the machine
- * was started may have lost octets that were never written out; it is read whole, and so checked, once. */
-static bool is_fresh(const struct index *index, const struct index_seen seen[INDEX_FOLDERS])
-{
-	for (unsigned i = 0; i < INDEX_FOLDERS; i++)
-		if (index->head.seen[i].changed_ns == 0 || index->head.seen[i].inode != seen[i].inode ||
-		    index->head.seen[i].changed_ns != seen[i].changed_ns)
-			return false;
-	return index->head.written_ns >= boot_ns();
-}
 
 /* Who renews the index does it alone: sessions that share the maildrop wait, and find it done. Makes folders
  * that are missing; close *ret_guard in the end. */
@@ -84,7 +65,7 @@ static int open_index(struct drop *drop, const char *path, bool nowait, bool *re
 		error_set(error, "maildrop %s: new/ or cur/ can not be used: %s", path, err_text(err));
 		return nowait ? ERR_AGAIN : err;
 	}
-	*ret_fresh = drop->index.fd >= 0 && is_fresh(&drop->index, seen);
+	*ret_fresh = drop->index.fd >= 0 && index_is_fresh(&drop->index, seen);
 	return ERR_NONE;
 }
 
