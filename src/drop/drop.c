@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const struct drop_kind *const kinds[] = {&maildir_kind};
+static const struct drop_kind *const kinds[] = {&maildir_kind, &mbox_kind};
 
 int drop_root_open(const char *path, struct drop_root *ret, struct error *error)
 {

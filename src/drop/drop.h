@@ -55,8 +55,15 @@ struct drop_body {
 	bool no_dots;    /* no line begins with a dot */
 };
 
+/* How messages lie in an mbox. Zeros: mboxrd, which keeps every octet. */
+struct drop_mbox_rules {
+	bool keep_quotes;    /* mboxo: ">From " stays what it is, on the way out */
+	bool content_length; /* where it fits, Content-Length says where a message ends */
+};
+
 /* The folder below which all maildrops lie. */
 struct drop_root {
+	struct drop_mbox_rules mbox; /* whoever opened it may set them */
 	int fd;
 	size_t path_len;
 	char path[1024]; /* without a '/' at its end */
@@ -66,11 +73,11 @@ struct drop_root {
 int drop_root_open(const char *path, struct drop_root *ret, struct error *error);
 void drop_root_close(struct drop_root *root);
 
-/* Opens and locks the maildrop at `location` ("maildir:/absolute/path"), below `root`. No part of the path
- * below root may be a symlink. Creates an empty one where there is none but its parent folder is there.
- * ERR_BUSY: another session has it. ERR_SYNTAX: no such kind of location, or not below
- * root. ERR_CORRUPT: there is something else in its place. ERR_DENIED, ERR_IO,
- * ERR_NOSPACE, ERR_FULL, ERR_NOMEM, ERR_AGAIN. */
+/* Opens and locks the maildrop at `location` ("maildir:/absolute/path" or "mbox:/absolute/path"), below
+ * `root`. No part of the path below root may be a symlink. Where there is none but its parent folder is
+ * there, it is an empty one. ERR_BUSY: another session has it. ERR_SYNTAX: no such kind of location, or not
+ * below root. ERR_CORRUPT: there is something else in its place. ERR_DENIED, ERR_IO, ERR_NOSPACE, ERR_FULL,
+ * ERR_NOMEM, ERR_AGAIN. */
 int drop_open(const struct drop_root *root, const char *location, unsigned flags, struct drop **ret,
               struct drop_report *ret_report, struct error *error);
 

@@ -38,6 +38,11 @@ int file_create(int folder, const char *path, unsigned mode)
 	return open_below(folder, path, O_RDWR | O_CREAT | O_EXCL, mode, false);
 }
 
+int file_create_unnamed(int folder, unsigned mode)
+{
+	return open_below(folder, ".", O_RDWR | O_TMPFILE, mode, false);
+}
+
 int file_read(int fd, bool nowait, void *to, size_t size, uint64_t at)
 {
 	char *next = to;

@@ -18,6 +18,9 @@ int file_open_entry(int folder, const char *name, int flags);
 /* Creates a file that must not exist. */
 int file_create(int folder, const char *path, unsigned mode);
 
+/* Creates a file without a name (O_TMPFILE), where the file system has such. */
+int file_create_unnamed(int folder, unsigned mode);
+
 /* Reads exactly `size` octets at `at`. ERR_CORRUPT: the file is shorter; ERR_AGAIN: `nowait` and they
  * are not in memory; ERR_IO. */
 int file_read(int fd, bool nowait, void *to, size_t size, uint64_t at);

@@ -29,7 +29,7 @@ struct drop_kind {
 	               const struct drop_quota *quota, struct drop_delivered *ret, struct error *error);
 };
 
-extern const struct drop_kind maildir_kind;
+extern const struct drop_kind maildir_kind, mbox_kind;
 
 /* Every open maildrop begins with this. */
 struct drop {

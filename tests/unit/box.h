@@ -165,7 +165,8 @@ static inline char *box_body(struct box *box, uint32_t number, int *ret_err)
 	*ret_err = drop_body(box->drop, number, 0, &body);
 	if (*ret_err)
 		return NULL;
-	ssize_t got = pread(body.fd, text, sizeof text - 1, (off_t)body.offset);
+	assert_in_range(body.length, 0, sizeof text - 1);
+	ssize_t got = pread(body.fd, text, body.length, (off_t)body.offset);
 	(void)close(body.fd);
 	assert_int_equal(got, body.length);
 	assert_int_equal(body.wire, box_size(box, number));

@@ -53,7 +53,7 @@ static void test_something_else_in_its_place(void **state)
 static void test_location(void **state)
 {
 	struct box *box = *state;
-	static const char *const bad[] = {"m",         "mbox:%s/m",    "maildir:%s",      "maildir:%s/",
+	static const char *const bad[] = {"m",         "mh:%s/m",      "maildir:%s",      "maildir:%s/",
 	                                  "maildir:m", "maildir:%s/.", "maildir:%s/../m", "maildir:%sm",
 	                                  "",          "maildir:/m",   "maildir:%s//m",   "maildir:%s/m/.."};
 	for (unsigned i = 0; i < sizeof bad / sizeof bad[0]; i++) {

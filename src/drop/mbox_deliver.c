@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Deliveries into an mbox: appended under its locks. Runs in the keeper's disk threads and in administrator's
+ * commands. The octets of a message come from anybody; the mbox may hold anything.
+ *
+ * The From_ line is written last. Until then what was written so far ends like a message but begins like
+ * none, so that a program which appends behind a delivery that died loses nothing by it.
+ */
+#include "base/time.h"
+#include "drop/deliver_int.h"
+#include "drop/file.h"
+#include "drop/mbox.h"
+#include "drop/usage.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+	PIECE = 65536,    /* octets read and written at once */
+	SENDER_MAX = 320, /* octets of a sender in the From_ line; longer ones are cut */
+	FROM_LINE_MAX = SENDER_MAX + 64,
+	TAIL = 3, /* octets that show whether a file ends in an empty line */
+};
+_Static_assert((int)FROM_LINE_MAX < (int)MBOX_SEPARATOR_MAX, "what is written is a separator");
+
+int mbox_begin(const struct drop_root *root, const char *path, struct drop_incoming *incoming,
+               struct error *error)
+{
+	int folder;
+	char name[MBOX_NAME_MAX + 1], temporary[NAME_FRESH_MAX + 1] = ".";
+	int err = mbox_open_folder(root, path, false, &folder, name, error);
+	if (err)
+		return err;
+	incoming->fd = file_create_unnamed(folder, 0600);
+	if (incoming->fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)) {
+		err = name_make_fresh(temporary + 1);
+		if (err == ERR_NONE)
+			incoming->fd = file_create(folder, temporary, 0600);
+		if (err == ERR_NONE && incoming->fd >= 0)
+			(void)unlinkat(folder, temporary, 0);
+	}
+	if (incoming->fd < 0) {
+		err = err ? err : err_from_errno(errno);
+		error_set(error, "mbox %s: no file can be made in its folder: %s", path, err_text(err));
+	}
+	(void)close(folder);
+	return err;
+}
+
+/* A message on its way into the file. */
+struct appending {
+	int fd, err;
+	uint64_t at;
+	char last; /* octet that was written */
+	size_t len;
+	char piece[PIECE];
+};
+
+static void flush(struct appending *appending)
+{
+	if (appending->err == ERR_NONE)
+		appending->err = file_write(appending->fd, appending->piece, appending->len, appending->at);
+	appending->at += appending->len;
+	appending->len = 0;
+}
+
+static void put_octets(void *owner, struct span octets)
+{
+	struct appending *appending = owner;
+	if (octets.len)
+		appending->last = octets.ptr[octets.len - 1];
+	while (octets.len) {
+		size_t room = PIECE - appending->len, len = octets.len < room ? octets.len : room;
+		memcpy(appending->piece + appending->len, octets.ptr, len);
+		appending->len += len;
+		octets = span_after(octets, len);
+		if (appending->len == PIECE)
+			flush(appending);
+	}
+}
+
+/* "From SENDER DATE": the sender is what the message's Return-Path says, if it begins with one. */
+static size_t make_from_line(int message, char to[FROM_LINE_MAX])
+{
+	char head[SENDER_MAX + 32], sender[SENDER_MAX + 1] = "MAILER-DAEMON", date[32];
+	struct tm parts;
+	time_t now = (time_t)(time_real_ns() / 1000000000u);
+	ssize_t got = pread(message, head, sizeof head, 0);
+	struct span line = span_of(head, got > 0 ? (size_t)got : 0);
+	if (span_equal_nocase(span_cut(&line, '<'), SPAN("Return-Path: "))) {
+		struct span address = span_first(line, span_find(line, '>'));
+		size_t len = address.len == line.len    ? 0
+		             : address.len < SENDER_MAX ? address.len
+		                                        : SENDER_MAX;
+		for (size_t i = 0; i < len; i++)
+			sender[i] = address.ptr[i] > ' ' && address.ptr[i] < 0x7f ? address.ptr[i] : '-';
+		if (len)
+			sender[len] = '\0';
+	}
+	(void)gmtime_r(&now, &parts);
+	return (size_t)snprintf(to, FROM_LINE_MAX, "From %s %s", sender, asctime_r(&parts, date));
+}
+
+/* What is missing before the next message can begin: its length, or <0. ERR_CORRUPT: the file is no mbox. */
+static int look_at_file(int fd, uint64_t size)
+{
+	char head[5], tail[TAIL] = "\n\n\n";
+	size_t len = size < TAIL ? (size_t)size : TAIL;
+	if (size >= sizeof head) {
+		int err = file_read(fd, false, head, sizeof head, 0);
+		if (err)
+			return err;
+		if (!mbox_line_is_from(span_of(head, sizeof head)) && mbox_line_end(span_of(head, 2)) == 0)
+			return ERR_CORRUPT;
+	}
+	int err = file_read(fd, false, tail + TAIL - len, len, size - len);
+	if (err)
+		return err;
+	if (tail[2] != '\n')
+		return 2;
+	return tail[1] == '\n' || (tail[1] == '\r' && tail[0] == '\n') ? 0 : 1;
+}
+
+static void append_message(struct appending *appending, int message, enum mbox_quoting quoting, uint64_t size)
+{
+	struct mbox_quoter quoter;
+	char *room = malloc(PIECE);
+	if (!room)
+		appending->err = ERR_NOMEM;
+	appending->last = '\n';
+	mbox_quoter_init(&quoter, quoting, put_octets, appending);
+	for (uint64_t at = 0; appending->err == ERR_NONE && at < size;) {
+		size_t len = size - at < PIECE ? (size_t)(size - at) : PIECE;
+		appending->err = file_read(message, false, room, len, at);
+		if (appending->err == ERR_NONE)
+			mbox_quoter_feed(&quoter, span_of(room, len));
+		at += len;
+	}
+	mbox_quoter_end(&quoter);
+	put_octets(appending, appending->last == '\n' ? SPAN("\n") : SPAN("\n\n"));
+	flush(appending);
+	free(room);
+}
+
+/* Appends and makes it durable; on failure the file is as long as it was. */
+static int append_locked(int fd, uint64_t size, int message, uint64_t message_size, enum mbox_quoting quoting)
+{
+	char from_line[FROM_LINE_MAX];
+	size_t from_len = make_from_line(message, from_line);
+	int missing = look_at_file(fd, size);
+	if (missing < 0)
+		return missing;
+	struct appending *appending = malloc(sizeof *appending);
+	if (!appending)
+		return ERR_NOMEM;
+	uint64_t from_at = size + (unsigned)missing;
+	*appending = (struct appending){.fd = fd, .at = from_at + from_len};
+	append_message(appending, message, quoting, message_size);
+	int err = appending->err;
+	free(appending);
+	if (err == ERR_NONE)
+		err = file_write(fd, "\n\n", (unsigned)missing, size);
+	if (err == ERR_NONE)
+		err = file_write(fd, from_line, from_len, from_at);
+	if (err == ERR_NONE && fsync(fd) != 0)
+		err = err_from_errno(errno);
+	if (err && ftruncate(fd, (off_t)size) == 0)
+		(void)fsync(fd);
+	return err;
+}
+
+static int deliver(const struct drop_root *root, int folder, const char *name,
+                   const struct drop_incoming *incoming, uint64_t size, struct error *error)
+{
+	struct mbox_lock lock;
+	struct stat what;
+	int err = mbox_lock_take(folder, name, MBOX_LOCK_CREATE, &lock, &what, error);
+	if (err)
+		return err;
+	err = append_locked(lock.fd, (uint64_t)what.st_size, incoming->fd, size,
+	                    root->mbox.keep_quotes ? MBOX_QUOTE_PLAIN : MBOX_QUOTE_ALL);
+	/* The file may have been made just now. */
+	if (err == ERR_NONE && what.st_size == 0 && fsync(folder) != 0)
+		err = err_from_errno(errno);
+	mbox_lock_drop(&lock);
+	if (err)
+		error_set(error, "mbox %s: the message can not be appended: %s", name,
+		          err == ERR_CORRUPT ? "the file is no mbox" : err_text(err));
+	return err;
+}
+
+/* --- quotas --- */
+
+static int look(const void *maildrop, struct index_seen ret[INDEX_FOLDERS])
+{
+	const struct mbox *mbox = maildrop;
+	struct stat what;
+	if (fstatat(mbox->drop.folder, mbox->name, &what, AT_SYMLINK_NOFOLLOW) != 0)
+		return err_from_errno(errno);
+	mbox_see(&what, &mbox->rules, ret);
+	return ERR_NONE;
+}
+
+/* By the index, brought up to date in memory: the one beside the mbox is for sessions to write. */
+static int count(const void *maildrop, struct usage *ret, struct index_seen ret_seen[INDEX_FOLDERS])
+{
+	struct mbox mbox = *(const struct mbox *)maildrop;
+	struct drop_report report;
+	struct error error;
+	struct index *index = &mbox.drop.index;
+	int err = look(&mbox, ret_seen);
+	if (err == ERR_NOTFOUND) {
+		*ret = (struct usage){0};
+		memset(ret_seen, 0, INDEX_FOLDERS * sizeof *ret_seen);
+		return ERR_NONE;
+	}
+	if (err)
+		return err;
+	if (mbox_open_index(mbox.drop.folder, mbox.name, false, index) != ERR_NONE)
+		index->fd = -1;
+	if (index->fd < 0 || memcmp(index->head.seen, ret_seen, sizeof index->head.seen) != 0)
+		err = mbox_update_index(&mbox, &report, &error);
+	if (err == ERR_NONE) {
+		*ret = (struct usage){index->head.count, index->head.octets};
+		memcpy(ret_seen, index->head.seen, sizeof index->head.seen);
+	}
+	index_close(index);
+	return err;
+}
+
+static int deliver_within(const struct drop_root *root, const struct mbox *mbox,
+                          struct drop_incoming *incoming, const struct drop_quota *quota, uint64_t size,
+                          struct error *error)
+{
+	static const struct usage_calls calls = {look, count};
+	char name[NAME_OCTETS_MAX + 1];
+	struct usage_guard usage;
+	uint64_t octets = 0;
+	mbox_file_name(mbox->name, MBOX_USAGE, name);
+	int err = quota ? incoming_measure(incoming, &octets, error) : ERR_NONE;
+	if (err == ERR_NONE)
+		err = usage_begin(&usage, quota, octets, mbox->drop.folder, name, &calls, mbox, error);
+	if (err)
+		return err;
+	err = deliver(root, mbox->drop.folder, mbox->name, incoming, size, error);
+	usage_end(&usage, err == ERR_NONE);
+	return err;
+}
+
+int mbox_deliver(const struct drop_root *root, const char *path, struct drop_incoming *incoming,
+                 const struct drop_quota *quota, struct drop_delivered *ret, struct error *error)
+{
+	struct stat what;
+	struct mbox mbox = {
+	    .drop = {.kind = &mbox_kind, .index.fd = -1},
+              .session = -1, .rules = root->mbox
+        };
+	if (fstat(incoming->fd, &what) != 0)
+		return ERR_IO;
+	int err = mbox_open_folder(root, path, false, &mbox.drop.folder, mbox.name, error);
+	if (err)
+		return err;
+	err = deliver_within(root, &mbox, incoming, quota, (uint64_t)what.st_size, error);
+	(void)close(mbox.drop.folder);
+	if (err == ERR_NONE)
+		*ret = (struct drop_delivered){.raw = (uint64_t)what.st_size};
+	return err;
+}
