@@ -209,3 +209,14 @@ void accounts_finish(struct accounts *accounts)
 	free(accounts->list);
 	*accounts = (struct accounts){NULL, 0};
 }
+
+int account_open_root(const struct conf *conf, struct drop_root *ret, struct error *error)
+{
+	int err = drop_root_open(conf->mail_root, ret, error);
+	if (err == ERR_NONE)
+		ret->mbox = (struct drop_mbox_rules){
+		    .keep_quotes = conf->mbox_quoting == CONF_MBOXO,
+		    .content_length = conf->mbox_content_length,
+		};
+	return err;
+}

@@ -29,4 +29,7 @@ void accounts_finish(struct accounts *accounts);
  * status after complaining. */
 int accounts_become_keeper(const struct conf *conf);
 
+/* Opens the folder of the maildrops, with the rules the configuration has for them. As drop_root_open(). */
+int account_open_root(const struct conf *conf, struct drop_root *ret, struct error *error);
+
 #endif

@@ -156,7 +156,7 @@ static int run(struct deliver *deliver)
 		return status == EX_NOUSER ? EX_NOUSER : EX_TEMPFAIL;
 	if (accounts.list[0]->disabled) {
 		status = tool_complain(EX_NOUSER, "account %s takes no mail.", deliver->user);
-	} else if (drop_root_open(deliver->conf.mail_root, &root, &error) != ERR_NONE) {
+	} else if (account_open_root(&deliver->conf, &root, &error) != ERR_NONE) {
 		status = tool_complain(EX_TEMPFAIL, "%s.", error.text);
 	} else {
 		status = deliver_into(deliver, &root, accounts.list[0]);

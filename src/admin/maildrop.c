@@ -15,7 +15,7 @@ enum { RETRY_US = 100000 };
 int maildrop_open_root(const struct conf *conf, struct drop_root *ret)
 {
 	struct error error = {""};
-	int err = drop_root_open(conf->mail_root, ret, &error);
+	int err = account_open_root(conf, ret, &error);
 	return err ? tool_complain(tool_status_of(err), "%s.", error.text) : EX_OK;
 }
 

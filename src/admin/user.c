@@ -169,13 +169,14 @@ static int make_hash(struct user *user, char ret[ACCT_HASH_MAX])
 static int check_maildrop(const struct user *user)
 {
 	const char *root = user->conf.mail_root;
-	static const char scheme[] = "maildir:";
-	const char *path = user->maildrop + strlen(scheme);
-	if (strncmp(user->maildrop, scheme, strlen(scheme)) != 0 || acct_location_check(user->maildrop) ||
-	    strlen(user->maildrop) >= ACCT_LOCATION_MAX)
-		return tool_complain(EX_DATAERR,
-		                     "a maildrop is given like maildir:/srv/mail/alice, not like %s.",
-		                     user->maildrop);
+	const char *path = user->maildrop + strcspn(user->maildrop, "/");
+	struct span kind = span_first(span_str(user->maildrop), (size_t)(path - user->maildrop));
+	if ((!span_equal(kind, SPAN("maildir:")) && !span_equal(kind, SPAN("mbox:"))) ||
+	    acct_location_check(user->maildrop) || strlen(user->maildrop) >= ACCT_LOCATION_MAX)
+		return tool_complain(
+		    EX_DATAERR,
+		    "a maildrop is given like maildir:/srv/mail/alice or mbox:/var/mail/alice, not like %s.",
+		    user->maildrop);
 	size_t len = strlen(root);
 	if (root[0] && (strncmp(path, root, len) != 0 || (len > 1 && path[len] != '/')))
 		return tool_complain(EX_DATAERR, "%s does not lie below %s (mail.root in the configuration).",
@@ -366,7 +367,7 @@ static void print_help(FILE *to)
 	        "  -c, --config FILE     configuration of restanted, which names the accounts file\n"
 	        "                        (%s)\n"
 	        "  --accounts FILE       the accounts file itself\n"
-	        "  --maildrop LOCATION   add: maildir:/PATH, instead of mail.location\n"
+	        "  --maildrop LOCATION   add: maildir:/PATH or mbox:/PATH, instead of mail.location\n"
 	        "  --password-file FILE  add, passwd: the password is the first line of FILE\n"
 	        "  --password-stdin      add, passwd: ... of standard input, as whenever it is no terminal\n"
 	        "  --octets LIMIT        quota: octets, like 500M or 10G, or none, or default\n"

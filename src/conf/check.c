@@ -41,7 +41,7 @@ void conf_check_whole(const struct conf *conf, struct conf_errors *errors)
 {
 	check_listen(conf, errors);
 	size_t len = strlen(conf->mail_root);
-	const char *path = conf->mail_location + strlen("maildir:");
+	const char *path = conf->mail_location + strcspn(conf->mail_location, "/");
 	if (strncmp(path, conf->mail_root, len) != 0 || (len > 1 && path[len] != '/')) {
 		unsigned line = conf_line(conf, "mail.location");
 		conf_complain(errors, line ? line : conf_line(conf, "mail.root"),

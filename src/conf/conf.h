@@ -33,6 +33,7 @@ enum conf_over_quota { CONF_REJECT, CONF_DEFER };
 
 /* maildrop.sharing: who may have a maildrop at once. */
 enum conf_sharing { CONF_EXCLUSIVE, CONF_SNAPSHOT };
+enum conf_mbox { CONF_MBOXRD, CONF_MBOXO };
 
 struct conf_listen {
 	unsigned line;     /* where its section ends in the file */
@@ -83,7 +84,9 @@ struct conf {
 	char mechanisms[256];          /* SASL, separated by spaces, best first */
 	char accounts[CONF_VALUE_MAX]; /* SQLite file */
 	char mail_root[CONF_VALUE_MAX];
-	char mail_location[CONF_VALUE_MAX];    /* pattern */
+	char mail_location[CONF_VALUE_MAX]; /* pattern */
+	uint64_t mbox_quoting;              /* enum conf_mbox */
+	bool mbox_content_length;
 	uint64_t quota_octets, quota_messages; /* of an account that has none of its own; 0: none */
 	char empty_root[CONF_VALUE_MAX];       /* "": the worker's root stays */
 	char log_file[CONF_VALUE_MAX];         /* "-": standard error */

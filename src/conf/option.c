@@ -40,8 +40,9 @@ static const char *check_mechanisms(const char *value)
 
 static const char *check_location(const char *value)
 {
-	if (strncmp(value, "maildir:/", strlen("maildir:/")) != 0)
-		return "does not begin with maildir:/";
+	if (strncmp(value, "maildir:/", strlen("maildir:/")) != 0 &&
+	    strncmp(value, "mbox:/", strlen("mbox:/")) != 0)
+		return "does not begin with maildir:/ or mbox:/";
 	bool user = false, name = false, domain = false;
 	for (const char *at = strchr(value, '%'); at; at = strchr(at + 2, '%')) {
 		if (!at[1] || !strchr("und%", at[1]))
@@ -139,6 +140,10 @@ const struct conf_row conf_rows[] = {
     {"mail.location", CONF_STRING, IN(conf, mail_location), .initial = "maildir:/var/lib/restante/mail/%u",
      .check = check_location,
      .doc = "maildrop of an account that has none of its own; %u is its name, %n and %d what is before and after @"},
+    {"mail.mbox_quoting", CONF_WORD, IN(conf, mbox_quoting), .initial = "mboxrd", .words = "mboxrd mboxo",
+     .doc = "how lines that begin with \"From \" are kept apart from the From_ lines of an mbox"},
+    {"mail.mbox_content_length", CONF_BOOL, IN(conf, mbox_content_length), .initial = "no",
+     .doc = "believe the Content-Length of messages in an mbox, where it fits"},
     {"mail.quota_octets", CONF_OCTETS, IN(conf, quota_octets), .initial = "0", .max = INT64_MAX,
      .doc = "octets an account may have in its maildrop, unless its own quota says otherwise; 0 for no limit"},
     {"mail.quota_messages", CONF_NUMBER, IN(conf, quota_messages), .initial = "0", .max = INT64_MAX,

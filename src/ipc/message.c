@@ -156,7 +156,6 @@ static const struct field {
     FIELD(SETUP_AUTH, ipc_setup_auth, domains, TEXT),
     FIELD(SETUP_AUTH, ipc_setup_auth, accounts, TEXT),
     FIELD(SETUP_AUTH, ipc_setup_auth, location, TEXT),
-    FIELD(SETUP_KEEPER, ipc_setup_keeper, reserved, ZERO),
     FIELD(SETUP_KEEPER, ipc_setup_keeper, mail_root, TEXT),
     FIELD(LISTENER, ipc_listener, reserved, ZERO),
     FIELD(LISTENER, ipc_listener, address, TEXT),

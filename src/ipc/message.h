@@ -179,8 +179,8 @@ struct ipc_setup_keeper {
 	uint32_t max_open;    /* maildrops open at once, all workers together */
 	uint32_t per_account; /* of one account */
 	uint8_t log_level;
-	uint8_t shared; /* 1: several sessions may have a maildrop at once */
-	uint8_t reserved[2];
+	uint8_t shared;                                /* 1: several sessions may have a maildrop at once */
+	uint8_t mbox_keep_quotes, mbox_content_length; /* struct drop_mbox_rules */
 	uint32_t max_deliveries;      /* messages on their way in at once, all workers together */
 	uint64_t message_max;         /* octets of a message by LMTP; 0 for no limit */
 	char mail_root[IPC_PATH_MAX]; /* every maildrop lies below it */

@@ -34,6 +34,7 @@ enum check {
 	READ_LIMIT,  /* of this process (0), nothing set (argument 2 is NULL) */
 	FLAGS,       /* fcntl: descriptor flags, seals */
 	FILE_LOCKS,  /* fcntl: SQLite's record locks */
+	MBOX_LOCK,   /* fcntl: a lock of an open file, without waiting */
 	SOCKET_CALL, /* ioctl: FIONBIO, FIONREAD, SIOCOUTQ */
 };
 
@@ -52,7 +53,7 @@ static const struct call calls[] = {
     /* descriptors at hand */
     CALL(read, ALL), CALL(readv, ALL), CALL(pread64, ALL), CALL(preadv, ALL), CALL(preadv2, K), CALL(write, ALL), CALL(writev, ALL),
     CALL(lseek, ALL), CALL(close, ALL), CALL(close_range, ALL), CALL(fstat, ALL), CALL(ftruncate, ALL),
-    CALL(fcntl, ALL, FLAGS), CALL(fcntl, A, FILE_LOCKS), CALL(ioctl, ALL, SOCKET_CALL), CALL(fadvise64, ALL),
+    CALL(fcntl, ALL, FLAGS), CALL(fcntl, A, FILE_LOCKS), CALL(fcntl, K, MBOX_LOCK), CALL(ioctl, ALL, SOCKET_CALL), CALL(fadvise64, ALL),
     /* waiting */
     CALL(epoll_create1, ALL), CALL(epoll_ctl, ALL), CALL(epoll_wait, ALL), CALL(epoll_pwait, ALL),
     CALL(epoll_pwait2, ALL), CALL(poll, ALL), CALL(ppoll, ALL), CALL(eventfd2, ALL),
@@ -107,6 +108,7 @@ static int allow_call(scmp_filter_ctx filter, const struct call *call, unsigned 
 	struct scmp_arg_cmp no_exec = SCMP_CMP32(2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0);
 	struct scmp_arg_cmp thread =
 	    SCMP_CMP64(0, SCMP_CMP_MASKED_EQ, CLONE_VM | CLONE_THREAD, CLONE_VM | CLONE_THREAD);
+	struct scmp_arg_cmp mbox_lock = SCMP_CMP32(1, SCMP_CMP_EQ, F_OFD_SETLK);
 	struct scmp_arg_cmp itself = SCMP_CMP32(0, SCMP_CMP_EQ, pid);
 	struct scmp_arg_cmp read_limit[] = {SCMP_CMP32(0, SCMP_CMP_EQ, 0), SCMP_CMP64(2, SCMP_CMP_EQ, 0)};
 	switch (call->check) {
@@ -124,6 +126,8 @@ static int allow_call(scmp_filter_ctx filter, const struct call *call, unsigned 
 		return allow_values(filter, call->number, 1, flags, sizeof flags / sizeof flags[0]);
 	case FILE_LOCKS:
 		return allow_values(filter, call->number, 1, locks, sizeof locks / sizeof locks[0]);
+	case MBOX_LOCK:
+		return allow(filter, call->number, 1, &mbox_lock);
 	case SOCKET_CALL:
 		return allow_values(filter, call->number, 1, socket_calls,
 		                    sizeof socket_calls / sizeof socket_calls[0]);

@@ -46,6 +46,8 @@ static int confine(struct keeper *keeper, struct error *error)
 		err = drop_root_open(keeper->setup.mail_root, &keeper->root, error);
 	if (err)
 		return err;
+	keeper->root.mbox.keep_quotes = keeper->setup.mbox_keep_quotes;
+	keeper->root.mbox.content_length = keeper->setup.mbox_content_length;
 	err = os_confine(&how, error);
 	if (err == ERR_UNSUPPORTED) { /* the other fences stand */
 		log_note(LOG_WARNING, "keeper less confined than it should be: %s", error->text);

@@ -141,6 +141,8 @@ static void set_up_keeper(struct process *process)
 	    .per_account = (uint32_t)conf->per_account,
 	    .log_level = (uint8_t)conf->log_level,
 	    .shared = conf->sharing == CONF_SNAPSHOT,
+	    .mbox_keep_quotes = conf->mbox_quoting == CONF_MBOXO,
+	    .mbox_content_length = conf->mbox_content_length,
 	};
 	find_user(conf->keeper_user, &setup.uid, &setup.gid);
 	(void)snprintf(setup.mail_root, sizeof setup.mail_root, "%s", conf->mail_root);

@@ -88,7 +88,7 @@ static void test_every_error(void **state)
 	                           "certificate { chain = c.pem }\n"                 /* 15 */
 	                           "log { level = loud }\n"                          /* 16 */
 	                           "zzzzzzzzzzzz {\n\tx = {\n\t1 }\n}\n"             /* 17 */
-	                           "mail { location = \"mbox:/x\" }\n"),             /* 21 */
+	                           "mail { location = \"imap:/x\" }\n"),             /* 21 */
 	                 ERR_CONFIG);
 	expect(0, 2, "no option max_sesions in section worker; do you mean max_sessions?");
 	expect(1, 3, "worker.processes: \"many\" is not a number");
@@ -106,7 +106,7 @@ static void test_every_error(void **state)
 	expect(12, 15, "this certificate section has no key");
 	expect(13, 16, "\"loud\" is none of: error warning info debug");
 	expect(14, 17, "there is no section zzzzzzzzzzzz");
-	expect(15, 21, "does not begin with maildir:/");
+	expect(15, 21, "does not begin with maildir:/ or mbox:/");
 	assert_int_equal(errors.count, 16);
 	assert_int_equal(errors.errors, 15);
 }

@@ -183,7 +183,9 @@ static int files_body(enum os_role role)
 		MUST(fcntl(fd, F_SETLK, &lock) == 0);
 		FORBIDDEN(syscall(SYS_renameat2, AT_FDCWD, "a", AT_FDCWD, "b", 0));
 	} else {
-		FORBIDDEN(fcntl(fd, F_SETLK, &lock));
+		FORBIDDEN(
+		    fcntl(fd, F_SETLK, &lock)); /* one of the process, which its other threads would break */
+		MUST(fcntl(fd, F_OFD_SETLK, &lock) == 0);
 	}
 	MUST(close(fd) == 0);
 	return 0;
