@@ -31,6 +31,7 @@ static const char *const texts[] = {
     [-ERR_TLS] = "TLS error",
     [-ERR_CONFIG] = "configuration error",
     [-ERR_QUOTA] = "over quota",
+    [-ERR_CROWDED] = "too many at once from one place",
 };
 _Static_assert(sizeof(texts) / sizeof(texts[0]) == 1 - ERR_LAST, "every error has a text");
 

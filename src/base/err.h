@@ -31,7 +31,8 @@ enum err {
 	ERR_TLS = -21,         /* TLS failed */
 	ERR_CONFIG = -22,      /* the configuration is wrong */
 	ERR_QUOTA = -23,       /* the account may have no more mail */
-	ERR_LAST = -23,
+	ERR_CROWDED = -24,     /* too many at once from one place */
+	ERR_LAST = -24,
 };
 
 /* The English text of an error, without a full stop; never NULL. */

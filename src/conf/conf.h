@@ -78,8 +78,10 @@ struct conf {
 	char lmtp_domains[CONF_VALUE_MAX]; /* separated by spaces */
 	uint64_t takeover_s;               /* 0: only when the connection is gone */
 	uint64_t dead_peer_s;
-	uint64_t per_account; /* sessions */
-	uint64_t sharing;     /* enum conf_sharing */
+	uint64_t per_account, per_address;        /* sessions */
+	uint64_t strangers_max, strangers_of_max; /* connections that have not logged in */
+	uint64_t worker_memory;                   /* octets; 0: no limit */
+	uint64_t sharing;                         /* enum conf_sharing */
 	char worker_user[CONF_VALUE_MAX], auth_user[CONF_VALUE_MAX], keeper_user[CONF_VALUE_MAX];
 	char mechanisms[256];          /* SASL, separated by spaces, best first */
 	char accounts[CONF_VALUE_MAX]; /* SQLite file */

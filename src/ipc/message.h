@@ -12,6 +12,7 @@
 #ifndef IPC_MESSAGE_H
 #define IPC_MESSAGE_H
 
+#include "base/network.h"
 #include "base/span.h"
 #include "ipc/ticket.h"
 
@@ -143,7 +144,10 @@ struct ipc_setup_worker {
 	uint32_t dead_peer_ms;     /* without an answer from the client's machine */
 	uint32_t takeover_ms;      /* without an octet moved, a session gives way to another; 0: never */
 	uint32_t bad_commands_max;
-	uint8_t cleartext_always; /* 1: passwords in clear from anywhere; 0: TLS or loopback only */
+	uint32_t strangers_max;    /* sessions that have not logged in */
+	uint32_t strangers_of_max; /* those of one network; 0: no limit */
+	uint64_t memory_max;       /* octets from which on nobody is let in; 0: no limit */
+	uint8_t cleartext_always;  /* 1: passwords in clear from anywhere; 0: TLS or loopback only */
 	uint8_t log_level;
 	uint8_t over_quota_defers; /* LMTP: a full maildrop is a temporary failure */
 	uint8_t lmtp_remote;       /* 1: mail is taken from other machines too */
@@ -178,6 +182,7 @@ struct ipc_setup_keeper {
 	uint32_t threads;     /* disk threads */
 	uint32_t max_open;    /* maildrops open at once, all workers together */
 	uint32_t per_account; /* of one account */
+	uint32_t per_network; /* of one client network; 0: no limit */
 	uint8_t log_level;
 	uint8_t shared;                                /* 1: several sessions may have a maildrop at once */
 	uint8_t mbox_keep_quotes, mbox_content_length; /* struct drop_mbox_rules */
@@ -240,6 +245,7 @@ struct ipc_auth_fail {
 
 struct ipc_drop_open {
 	struct ticket ticket;
+	struct network network; /* of the client */
 };
 
 /* A listing is a block as pop/listing.h has it. */
@@ -258,8 +264,8 @@ struct ipc_drop_listed {
 };
 
 struct ipc_drop_failed {
-	int32_t err; /* ERR_BUSY: locked by another session; ERR_DENIED: the ticket is stale; ERR_FULL;
-	              * ERR_CORRUPT: needs an administrator; else temporary */
+	int32_t err; /* ERR_BUSY: locked by another session; ERR_CROWDED; ERR_DENIED: the ticket is stale;
+	              * ERR_FULL; ERR_CORRUPT: needs an administrator; else temporary */
 };
 
 struct ipc_drop_body {

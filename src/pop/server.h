@@ -125,8 +125,8 @@ enum pop_want pop_server_step(struct pop_server *server, struct pop_input *in, s
 /* The login is good and the maildrop is locked. The listing's count and total are known; its block, which
  * stays where it is until the session ends, may be here or be asked for when a command needs it. */
 void pop_server_logged_in(struct pop_server *server, const struct pop_listing *listing);
-/* ERR_CREDENTIALS, ERR_BUSY (maildrop locked), ERR_SYNTAX and ERR_UNSUPPORTED (the SASL exchange),
- * ERR_CORRUPT, ERR_FULL; anything else is a temporary failure. */
+/* ERR_CREDENTIALS, ERR_BUSY (maildrop locked), ERR_CROWDED (the session ends), ERR_SYNTAX and ERR_UNSUPPORTED
+ * (the SASL exchange), ERR_CORRUPT, ERR_FULL; anything else is a temporary failure. */
 void pop_server_not_logged_in(struct pop_server *server, int err);
 /* `challenge` not encoded; written to `out` at once. ERR_FULL if its base64 and framing do not fit. */
 int pop_server_challenge(struct pop_server *server, struct span challenge, struct pop_output *out);

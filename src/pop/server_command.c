@@ -261,6 +261,10 @@ void reply_login(struct pop_server *server, struct pop_output *out)
 	case ERR_BUSY:
 		put(out, "-ERR [IN-USE] maildrop is locked by another session\r\n");
 		break;
+	case ERR_CROWDED:
+		put(out, "-ERR [SYS/TEMP] too many sessions from your address, try again later\r\n");
+		server->phase = PHASE_CLOSE;
+		break;
 	case ERR_SYNTAX:
 		reply_bad(server, out, SPAN("-ERR not what this mechanism expects\r\n"));
 		break;

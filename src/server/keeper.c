@@ -113,6 +113,7 @@ int main(void)
 	static struct keeper keeper = {.root.fd = -1};
 	int status = child_run(IPC_KEEPER, &ops, &keeper);
 	keeper_tickets_finish(&keeper.tickets);
+	tally_finish(&keeper.sessions_of);
 	keeper_listings_finish(&keeper.listings);
 	return status;
 }

@@ -10,6 +10,7 @@
 #include "log/log.h"
 #include "server/child.h"
 #include "server/keeper_ticket.h"
+#include "server/tally.h"
 
 enum {
 	KEEPER_FDS_PER_DROP = 2,     /* its folder and its index */
@@ -38,6 +39,7 @@ struct keeper {
 	struct keeper_tickets tickets;
 	struct keeper_peer *peers;
 	struct keeper_listings listings;
+	struct tally sessions_of;     /* client networks */
 	struct keeper_place **places; /* by location */
 	uint32_t place_slots, place_count;
 	uint32_t open;       /* maildrops open, about to be, or waited for */
@@ -53,6 +55,7 @@ struct keeper_session {
 	struct keeper_peer *peer; /* NULL: nobody waits for the answer any more */
 	uint32_t worker;          /* its id, for the log */
 	struct keeper *keeper;
+	struct network network; /* of its client */
 	struct keeper_place *place;
 	struct keeper_session *place_next;
 	struct drop *drop;        /* NULL while it is opened */

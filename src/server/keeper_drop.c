@@ -77,6 +77,7 @@ void keeper_end(struct keeper_session *session)
 	struct keeper *keeper = session->keeper;
 	struct keeper_place *place = keeper_place_leave(session);
 	keeper->open--;
+	tally_remove(&keeper->sessions_of, &session->network);
 	if (session->peer)
 		keeper_take(session);
 	drop_close(session->drop);

@@ -309,14 +309,39 @@ static void begin_opening(struct keeper_session *session)
 		keeper_turn_away(session, err);
 }
 
-static struct keeper_session *add_session(struct keeper_peer *peer, uint64_t id, const struct ticket *ticket)
+/* More than its share of one network: counted, or not. */
+static int count_network(struct keeper *keeper, const struct network *network)
 {
-	struct keeper_session *session = keeper_add(peer, id, ticket->account);
-	if (!session || keeper_place_enter(session, ticket->location) == ERR_NONE)
-		return session;
-	keeper_take(session);
-	free(session);
-	return NULL;
+	uint32_t most = keeper->setup.per_network;
+	uint32_t count = tally_add(&keeper->sessions_of, network);
+	if (count == 0)
+		return ERR_NOMEM;
+	if (!most || count <= most)
+		return ERR_NONE;
+	tally_remove(&keeper->sessions_of, network);
+	return ERR_CROWDED;
+}
+
+static int add_session(struct keeper_peer *peer, uint64_t id, const struct ipc_drop_open *open,
+                       struct keeper_session **ret)
+{
+	struct keeper *keeper = peer->keeper;
+	int err = count_network(keeper, &open->network);
+	if (err)
+		return err;
+	struct keeper_session *session = keeper_add(peer, id, open->ticket.account);
+	if (session && keeper_place_enter(session, open->ticket.location) == ERR_NONE) {
+		session->network = open->network;
+		keeper->open++;
+		*ret = session;
+		return ERR_NONE;
+	}
+	tally_remove(&keeper->sessions_of, &open->network);
+	if (session) {
+		keeper_take(session);
+		free(session);
+	}
+	return ERR_NOMEM;
 }
 
 int keeper_open(struct keeper_peer *peer, const struct ipc_in *in, const char **why)
@@ -329,13 +354,13 @@ int keeper_open(struct keeper_peer *peer, const struct ipc_in *in, const char **
 		return err;
 	if (err == ERR_NONE)
 		err = check_opening(keeper, &open->ticket);
-	struct keeper_session *session = err ? NULL : add_session(peer, in->session, &open->ticket);
-	if (!session) {
-		send_failed(peer->link, in->session, err ? err : ERR_NOMEM);
-		return ERR_NONE;
-	}
-	keeper->open++;
-	begin_opening(session);
+	struct keeper_session *session;
+	if (err == ERR_NONE)
+		err = add_session(peer, in->session, open, &session);
+	if (err)
+		send_failed(peer->link, in->session, err);
+	else
+		begin_opening(session);
 	return ERR_NONE;
 }
 

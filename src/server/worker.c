@@ -136,6 +136,7 @@ static void on_sweep(uv_timer_t *timer)
 		else if (session_is_lost(session))
 			session_end(session, "no answer");
 	}
+	limit_measure(worker);
 	for (unsigned i = 0; i < worker->listener_count && !worker->draining; i++)
 		if (!worker->listeners[i].listening)
 			(void)watch(&worker->listeners[i]);
@@ -330,6 +331,7 @@ int main(void)
 	}
 	int status = child_run(IPC_WORKER, &ops, worker);
 	tls_free(worker->tls);
+	tally_finish(&worker->strangers_of);
 	free(worker->slots);
 	free(worker->free_slots);
 	free(worker);

@@ -18,6 +18,7 @@
 #include "net/listen.h"
 #include "pop/server.h"
 #include "server/child.h"
+#include "server/tally.h"
 
 enum {
 	WORKER_IN_SIZE = 65536,  /* octets read at once, and kept for a session that cannot take them yet */
@@ -61,7 +62,8 @@ struct session;
 
 /* What a protocol is to a session that speaks it. */
 struct protocol {
-	const char *full; /* said instead of a greeting when there are too many sessions */
+	const char *refusal; /* begins what is said instead of a greeting; the reason follows */
+	bool strangers;      /* clients are unknown until they log in */
 	/* The machine begins. `local`: the client is on this machine. ERR_NOMEM. */
 	int (*begin)(struct session *session, bool tls, bool local);
 	/* One step of the machine, and what it wishes. */
@@ -119,8 +121,10 @@ struct session {
 
 	uint64_t began_ms, octets_in, octets_out;
 	uint64_t moved_ms; /* when an octet last came in, went out, or was acknowledged */
-	uint32_t unacked;  /* octets of ours that the client had not acknowledged when last looked */
-	uint32_t fetched;  /* bodies sent whole or in part */
+	bool stranger;     /* counted as not logged in */
+	struct network network;
+	uint32_t unacked; /* octets of ours that the client had not acknowledged when last looked */
+	uint32_t fetched; /* bodies sent whole or in part */
 	char address[NET_ADDRESS_MAX];
 
 	struct lmtp_session *lmtp; /* NULL: POP3 is spoken */
@@ -176,6 +180,9 @@ struct worker {
 	uint32_t *free_slots;   /* a stack of free_count */
 	uint32_t free_count;
 	uint32_t session_count;
+	uint32_t strangers;        /* sessions that have not logged in */
+	struct tally strangers_of; /* networks */
+	bool short_of_memory;
 	uint32_t session_max;            /* setup.max_sessions, or what the limit on descriptors allows */
 	uint32_t body_fds, body_fds_max; /* descriptors of messages: promised, and allowed */
 	uint32_t deliveries;             /* the keeper knows of */
@@ -190,6 +197,18 @@ struct worker {
 struct session *worker_find(struct worker *worker, uint64_t id);
 /* A session has ended: its place is free, and a draining worker may be done. */
 void worker_forget(struct worker *worker, struct session *session);
+
+/* --- worker_limit.c --- */
+
+/* Why nobody may come in from there now; NULL: welcome. */
+const char *limit_admit(const struct worker *worker, const struct protocol *protocol,
+                        const struct network *network);
+/* A session has begun. */
+void limit_enter(struct session *session);
+/* The session is a stranger no more, or no more. */
+void limit_leave(struct session *session);
+/* Looks how much memory there is in use. */
+void limit_measure(struct worker *worker);
 
 /* --- worker_session.c --- */
 

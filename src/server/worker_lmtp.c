@@ -102,7 +102,7 @@ static void release(struct session *session)
 }
 
 const struct protocol protocol_lmtp = {
-    .full = "421 4.3.2 too many sessions, try again later\r\n",
+    .refusal = "421 4.3.2 ",
     .begin = begin,
     .step = step,
     .active = be_active,

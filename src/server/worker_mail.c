@@ -214,7 +214,7 @@ static int auth_ok(struct session *session, const struct ipc_auth_ok *ok)
 		pop_server_not_logged_in(&session->machine, ERR_IO);
 		return ERR_NONE;
 	}
-	struct ipc_drop_open open = {.ticket = ok->ticket};
+	struct ipc_drop_open open = {.ticket = ok->ticket, .network = session->network};
 	session->await = AWAIT_OPEN;
 	link_send(worker->keeper, IPC_DROP_OPEN, session->id, &open, SPAN(""), NULL, 0);
 	return ERR_NONE;
@@ -300,6 +300,7 @@ static int drop_opened(struct session *session, struct ipc_in *in)
 		return ERR_NONE;
 	}
 	pop_server_logged_in(&session->machine, &listing);
+	limit_leave(session);
 	log_login(session);
 	session_run(session);
 	return ERR_NONE;

@@ -156,7 +156,8 @@ static void describe(const struct session *session, struct log_line *line)
 }
 
 const struct protocol protocol_pop = {
-    .full = "-ERR [SYS/TEMP] too many sessions, try again later\r\n",
+    .refusal = "-ERR [SYS/TEMP] ",
+    .strangers = true,
     .begin = begin,
     .step = step,
     .active = be_active,

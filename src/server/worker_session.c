@@ -9,6 +9,7 @@
 #include "base/time.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -297,16 +298,26 @@ bool session_keeps(struct session *session)
 
 /* --- beginning and end --- */
 
+/* In TLS from the first octet on there is no way to say why that would not cost what is to be saved. */
+static void refuse(const struct worker_listener *listener, int fd, const char *reason)
+{
+	char line[128];
+	int size =
+	    snprintf(line, sizeof line, "%s%s, try again later\r\n", listener->protocol->refusal, reason);
+	if (!listener->tls)
+		(void)send(fd, line, (size_t)size, MSG_NOSIGNAL);
+	(void)close(fd);
+}
+
 void session_begin(struct worker *worker, const struct worker_listener *listener, int fd,
                    const struct sockaddr *address)
 {
 	const struct protocol *protocol = listener->protocol;
-	bool room = worker->session_count < worker->session_max;
-	struct session *session = room ? calloc(1, sizeof *session) : NULL;
+	struct network network = network_of(address);
+	const char *reason = limit_admit(worker, protocol, &network);
+	struct session *session = reason ? NULL : calloc(1, sizeof *session);
 	if (!session || uv_poll_init_socket(worker->child->loop, &session->poll, fd) != 0) {
-		if (!listener->tls)
-			(void)send(fd, protocol->full, strlen(protocol->full), MSG_NOSIGNAL);
-		(void)close(fd);
+		refuse(listener, fd, reason ? reason : "no memory");
 		free(session);
 		return;
 	}
@@ -317,6 +328,8 @@ void session_begin(struct worker *worker, const struct worker_listener *listener
 	session->worker = worker;
 	session->protocol = protocol;
 	session->poll.data = session;
+	session->network = network;
+	limit_enter(session);
 	session->began_ms = session->moved_ms = uv_now(worker->child->loop);
 	session->shaking = listener->tls;
 	buf_init(&session->in, WORKER_IN_SIZE);
@@ -364,6 +377,7 @@ void session_end(struct session *session, const char *result)
 {
 	log_end_of(session, result);
 	session->protocol->release(session);
+	limit_leave(session);
 	uv_close((uv_handle_t *)&session->poll, on_closed); /* before the descriptor it polls is closed */
 	conn_finish(&session->conn);
 	if (session->in.ptr)

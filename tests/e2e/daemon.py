@@ -66,7 +66,7 @@ def header_of(wire):
 class Daemon:
     """Files and processes of one server. Settings are lines of the configuration, by section."""
 
-    def __init__(self, certificates=True, listeners="", **settings):
+    def __init__(self, certificates=True, listeners="", workers=2, **settings):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="restante-e2e-"))
         self.folder.chmod(0o755)  # the servers' users must get in
         self.mail = self.folder / "mail"
@@ -74,7 +74,7 @@ class Daemon:
         self.conf = self.folder / "restanted.conf"
         self.port, self.tls_port = free_port(), free_port()
         self.libexec = BUILD / "src/server"  # where the helper programs are
-        self.listeners, self.settings = listeners, settings
+        self.listeners, self.workers, self.settings = listeners, workers, settings
         self.process = None
         self.wrapper = []  # what restanted is started through, e.g. ["prlimit", "--nofile=64"]
         for name, kind in (("accounts", "auth"), ("mail", "keeper")):
@@ -92,7 +92,7 @@ class Daemon:
 
     def write_configuration(self, extra=""):
         sections = {
-            "worker": "processes = 2",
+            "worker": f"processes = {self.workers}",
             "auth": f'accounts = "{self.folder}/accounts/accounts.sqlite"',
             "keeper": "",
             "limits": "",

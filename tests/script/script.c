@@ -308,6 +308,7 @@ static int error_named(struct reader *reader, struct span name)
 	    {"io",        ERR_IO        },
 	    {"nospace",   ERR_NOSPACE   },
 	    {"busy",      ERR_BUSY      },
+	    {"crowded",   ERR_CROWDED   },
 	    {"readonly",  ERR_READONLY  },
 	    {"corrupt",   ERR_CORRUPT   },
 	    {"timeout",   ERR_TIMEOUT   },

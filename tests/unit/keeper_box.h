@@ -72,6 +72,8 @@ static inline int teardown(void **state)
 	assert_null(keeper.peers);
 	assert_int_equal(keeper.open, 0);
 	assert_int_equal(keeper.unfinished, 0);
+	assert_int_equal(keeper.sessions_of.used, 0);
+	tally_finish(&keeper.sessions_of);
 	return box_teardown(state);
 }
 

@@ -244,6 +244,39 @@ static void test_limit_per_account(void **state)
 	expect_opened(5, 0);
 }
 
+static void open_from(uint64_t session, const char *location, uint8_t network)
+{
+	struct ipc_drop_open open = make_ticket(session);
+	open.network.octets[0] = network;
+	(void)snprintf(open.ticket.location, sizeof open.ticket.location, "maildir:%s/%s", box->root,
+	               location);
+	send_ticket(&open, session);
+}
+
+static void test_limit_per_network(void **state)
+{
+	(void)state;
+	keeper.setup.per_network = 2;
+	open_from(1, "a", 7);
+	expect_opened(1, 0);
+	open_from(2, "b", 7);
+	expect_opened(2, 0);
+	open_from(3, "c", 7);
+	expect_failed(3, ERR_CROWDED);
+	open_from(4, "c", 8);
+	expect_opened(4, 0);
+	for (uint64_t session = 5; session < 8; session++) { /* from nowhere in particular */
+		const char location[] = {(char)('a' + session), 0};
+		open_from(session, location, 0);
+		expect_opened(session, 0);
+	}
+	end(2);
+	open_from(9, "b", 7);
+	expect_opened(9, 0);
+	open_from(10, "c", 7);
+	expect_failed(10, ERR_CROWDED);
+}
+
 static void test_keep_unasked(void **state)
 {
 	(void)state;
@@ -268,6 +301,7 @@ int main(void)
 	    KEEPER_TEST(test_worker_dies_with_both),
 	    KEEPER_TEST(test_shared),
 	    KEEPER_TEST(test_limit_per_account),
+	    KEEPER_TEST(test_limit_per_network),
 	    KEEPER_TEST(test_keep_unasked),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
