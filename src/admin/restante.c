@@ -20,7 +20,9 @@ static const struct {
     {"bench",   "put a POP3 server under load"                     },
     {"deliver", "put a message from standard input into a maildrop"},
     {"import",  "put messages from elsewhere into a maildrop"      },
+    {"reindex", "make the index of a maildrop anew"                },
     {"user",    "add, change, list and delete accounts"            },
+    {"verify",  "hold the index of a maildrop against its messages"},
 };
 
 static void print_help(FILE *to)

@@ -56,24 +56,24 @@ def run_import(daemon, *words, given=b"", status=0):
 
 def test_maildir_keeps_its_names(daemon, home, place):
     messages = {f"{'cur' if number % 2 else 'new'}/{name_of(number)}{':2,RS' if number % 3 == 1 else ''}": message(number)
-                for number in range(100)}
+                for number in range(40)}
     messages["new/with space"] = b"no legal unique-id\n"
     messages["cur/" + "x" * 200 + ":2,S"] = b"nor this\n"
     source = make_maildir(daemon, place / "source", messages)
     before = {path: path.stat().st_mtime_ns for path in source.rglob("*")}
-    assert run_import(daemon, "-n", "alice", source) == (102, 0, 0)
+    assert run_import(daemon, "-n", "alice", source) == (42, 0, 0)
     assert not contents(home)
-    assert run_import(daemon, "alice", source) == (102, 0, 0)
+    assert run_import(daemon, "alice", source) == (42, 0, 0)
     assert contents(home) == messages
     for name in messages:
         assert (home / name).stat().st_mtime == (source / name).stat().st_mtime
     assert {path: path.stat().st_mtime_ns for path in source.rglob("*")} == before, "the source was changed"
     # Again, and after other programs and sessions have gone on.
-    assert run_import(daemon, "alice", source) == (0, 102, 0)
+    assert run_import(daemon, "alice", source) == (0, 42, 0)
     (home / "new" / name_of(2)).rename(home / "cur" / f"{name_of(2)}:2,S")
-    assert run_import(daemon, "alice", source, source) == (0, 204, 0)
+    assert run_import(daemon, "alice", source, source) == (0, 84, 0)
     client = daemon.log_in()
-    assert {uid for uid in listed(client) if uid.endswith(".host")} == {name_of(number) for number in range(100)}
+    assert {uid for uid in listed(client) if uid.endswith(".host")} == {name_of(number) for number in range(40)}
     client.quit()
 
 
@@ -138,10 +138,10 @@ def test_session_is_waited_for(daemon, home, place):
 
 
 def test_killed_and_run_again(daemon, home, place):
-    messages = {f"new/{name_of(number)}": message(number) for number in range(2000)}
+    messages = {f"new/{name_of(number)}": message(number) for number in range(600)}
     source = make_maildir(daemon, place / "source", messages)
     kills = 0
-    for delay in (0.02, 0.05, 0.1, 0.2):
+    for delay in (0.03, 0.06, 0.1, 0.15):
         process = subprocess.Popen([BUILD / "src/admin/restante-import", "-c", daemon.conf, "alice", source],
                                    stdout=subprocess.DEVNULL)
         time.sleep(delay)
@@ -151,5 +151,5 @@ def test_killed_and_run_again(daemon, home, place):
         assert there.items() <= messages.items(), "a message that is not whole"
     assert kills
     imported, present, failed = run_import(daemon, "alice", source)
-    assert (present, imported + present, failed) == (len(there), 2000, 0)
+    assert (present, imported + present, failed) == (len(there), 600, 0)
     assert contents(home) == messages
