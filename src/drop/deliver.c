@@ -9,6 +9,7 @@
 #include "drop/measure.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -50,10 +51,31 @@ int drop_incoming_keep_name(struct drop_incoming *incoming, const char *name)
 	return ERR_NONE;
 }
 
+int drop_incoming_lend(struct drop_incoming *incoming, int *ret_fd)
+{
+	/* An opening of its own, which the kernel can tell from ours; only a file that has a name can be had
+	 * so. */
+	int fd = incoming->folder >= 0 ? file_open(incoming->folder, incoming->name, O_WRONLY, false)
+	                               : fcntl(incoming->fd, F_DUPFD_CLOEXEC, 0);
+	if (fd < 0)
+		return err_from_errno(errno);
+	incoming->lent = true;
+	*ret_fd = fd;
+	return ERR_NONE;
+}
+
+/* A lease for writing is to be had only where nobody else can write. Where there are no leases, somebody may.
+ */
+static bool is_held(const struct drop_incoming *incoming)
+{
+	return fcntl(incoming->fd, F_SETLEASE, F_WRLCK) != 0 || fcntl(incoming->fd, F_SETLEASE, F_UNLCK) != 0;
+}
+
 int incoming_settle(struct drop_incoming *incoming, struct error *error)
 {
 	if (!incoming->settled) {
 		incoming->settled = true;
+		incoming->lent = incoming->lent && is_held(incoming);
 		incoming->settle_err = fdatasync(incoming->fd) == 0 ? ERR_NONE : err_from_errno(errno);
 	}
 	if (incoming->settle_err)

@@ -35,6 +35,11 @@ int drop_incoming_begin(const struct drop_root *root, const char *location, stru
 /* Its file, to read and to write; borrowed. Who has it fills it before the first drop_deliver(). */
 int drop_incoming_fd(const struct drop_incoming *incoming);
 
+/* A descriptor to fill it by, the caller's own, for somebody who is not trusted: what he writes once
+ * drop_deliver() was called is no message's, even if he did not close it. (But what is delivered into an
+ * mbox, which is a copy at any rate, may be a mixture then.) */
+int drop_incoming_lend(struct drop_incoming *incoming, int *ret_fd);
+
 /* Keeps the name the message had in another Maildir, "new/NAME" or "cur/NAME:2,FLAGS", and so its unique-id.
  * Kinds of maildrops whose messages have no names pay no attention. ERR_SYNTAX: no such name. */
 int drop_incoming_keep_name(struct drop_incoming *incoming, const char *name);

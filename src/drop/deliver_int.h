@@ -14,6 +14,7 @@ struct drop_incoming {
 	char keep[INDEX_PATH_MAX]; /* its name in the Maildir it comes to; "": a fresh one */
 	bool measured;             /* `wire` is known */
 	uint64_t wire;
+	bool lent;      /* somebody else was given a descriptor to write by, and may have it still */
 	bool settled;   /* `settle_err` says how that went */
 	int settle_err; /* for good: the kernel tells of octets it could not write only once */
 };
@@ -25,7 +26,7 @@ int incoming_read(const struct drop_incoming *incoming, int (*each)(void *user, 
 /* The message's octets on the wire; read once. For quotas only. */
 int incoming_measure(struct drop_incoming *incoming, uint64_t *ret_octets, struct error *error);
 
-/* Makes the message's octets durable, once. */
+/* Makes the message's octets durable, once, and finds out whether it is `lent` still. */
 int incoming_settle(struct drop_incoming *incoming, struct error *error);
 
 #endif

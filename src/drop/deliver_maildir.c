@@ -158,13 +158,15 @@ static int place_copy(const struct drop_incoming *incoming, int folder, const ch
 }
 
 /* Gives the message its name in new/: a link, or a copy where none can be had, be it because of another file
- * system, too many links, or no such thing as links, or because somebody cleaned tmp/. */
+ * system, too many links, or no such thing as links, or because somebody cleaned tmp/; or where somebody may
+ * write to the file still. */
 static int place(const struct drop_incoming *incoming, int folder, const char *path, int to_folder,
                  const char *name, struct error *error)
 {
-	if (incoming->folder >= 0 && linkat(incoming->folder, incoming->name, to_folder, name, 0) == 0)
+	bool link = incoming->folder >= 0 && !incoming->lent;
+	if (link && linkat(incoming->folder, incoming->name, to_folder, name, 0) == 0)
 		return ERR_NONE;
-	if (incoming->folder >= 0 && errno == EEXIST) {
+	if (link && errno == EEXIST) {
 		error_set(error, "maildrop %s: %s is there already", path, name);
 		return ERR_EXISTS;
 	}

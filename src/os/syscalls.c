@@ -33,6 +33,7 @@ enum check {
 	ITSELF,      /* argument 0 is this process */
 	READ_LIMIT,  /* of this process (0), nothing set (argument 2 is NULL) */
 	FLAGS,       /* fcntl: descriptor flags, seals */
+	LEASES,      /* fcntl: whether somebody else can write to a file */
 	FILE_LOCKS,  /* fcntl: SQLite's record locks */
 	MBOX_LOCK,   /* fcntl: a lock of an open file, without waiting */
 	SOCKET_CALL, /* ioctl: FIONBIO, FIONREAD, SIOCOUTQ */
@@ -53,7 +54,7 @@ static const struct call calls[] = {
     /* descriptors at hand */
     CALL(read, ALL), CALL(readv, ALL), CALL(pread64, ALL), CALL(preadv, ALL), CALL(preadv2, K), CALL(write, ALL), CALL(writev, ALL),
     CALL(lseek, ALL), CALL(close, ALL), CALL(close_range, ALL), CALL(fstat, ALL), CALL(ftruncate, ALL),
-    CALL(fcntl, ALL, FLAGS), CALL(fcntl, A, FILE_LOCKS), CALL(fcntl, K, MBOX_LOCK), CALL(ioctl, ALL, SOCKET_CALL), CALL(fadvise64, ALL),
+    CALL(fcntl, ALL, FLAGS), CALL(fcntl, A, FILE_LOCKS), CALL(fcntl, K, LEASES), CALL(fcntl, K, MBOX_LOCK), CALL(ioctl, ALL, SOCKET_CALL), CALL(fadvise64, ALL),
     /* waiting */
     CALL(epoll_create1, ALL), CALL(epoll_ctl, ALL), CALL(epoll_wait, ALL), CALL(epoll_pwait, ALL),
     CALL(epoll_pwait2, ALL), CALL(poll, ALL), CALL(ppoll, ALL), CALL(eventfd2, ALL),
@@ -104,6 +105,7 @@ static int allow_call(scmp_filter_ctx filter, const struct call *call, unsigned 
 	static const unsigned flags[] = {F_GETFD,         F_SETFD,     F_GETFL,    F_SETFL,
 	                                 F_DUPFD_CLOEXEC, F_ADD_SEALS, F_GET_SEALS};
 	static const unsigned locks[] = {F_SETLK, F_SETLKW, F_GETLK};
+	static const unsigned leases[] = {F_SETLEASE};
 	static const unsigned socket_calls[] = {FIONBIO, FIONREAD, SIOCOUTQ};
 	struct scmp_arg_cmp no_exec = SCMP_CMP32(2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0);
 	struct scmp_arg_cmp thread =
@@ -124,6 +126,8 @@ static int allow_call(scmp_filter_ctx filter, const struct call *call, unsigned 
 		return allow(filter, call->number, 2, read_limit);
 	case FLAGS:
 		return allow_values(filter, call->number, 1, flags, sizeof flags / sizeof flags[0]);
+	case LEASES:
+		return allow_values(filter, call->number, 1, leases, sizeof leases / sizeof leases[0]);
 	case FILE_LOCKS:
 		return allow_values(filter, call->number, 1, locks, sizeof locks / sizeof locks[0]);
 	case MBOX_LOCK:

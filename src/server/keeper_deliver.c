@@ -10,8 +10,6 @@
 #include "base/time.h"
 #include "server/keeper.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -184,8 +182,8 @@ static void begin_in_thread(uv_work_t *work)
 static void send_file(struct delivery *delivery, int err)
 {
 	const struct keeper_session *session = delivery->session;
-	int fd = err ? -1 : fcntl(drop_incoming_fd(delivery->incoming), F_DUPFD_CLOEXEC, 0);
-	struct ipc_deliver_file file = {.err = err || fd >= 0 ? err : err_from_errno(errno)};
+	int fd = -1;
+	struct ipc_deliver_file file = {.err = err ? err : drop_incoming_lend(delivery->incoming, &fd)};
 	link_send(session->peer->link, IPC_DELIVER_FILE, session->id, &file, SPAN(""), &fd, fd >= 0);
 	if (file.err)
 		finish(delivery);

@@ -93,6 +93,9 @@ def test_hostile_worker(make_daemon, mode, offence):
         until(lambda: len([name for name, _ in server.started() if name.startswith("worker")]) == 3, "its successor")
     elif mode != "escape":  # it does no harm
         server.wait_for("hostile: all is said")
+        if mode == "deliver-keeps-writing":
+            held = [path.read_bytes() for path in (server.mail / "alice" / "new").iterdir()]
+            assert sorted(held) == [MESSAGE, b"good\n"], "what was delivered is changed"
     else:  # nor this, and it is not noticed
         server.wait_for("every escape was tried")
         assert len(server.lines_with("event=escape", "result=denied")) > 20

@@ -136,25 +136,35 @@ static void do_too_large(void)
 	send_bare(IPC_DELIVER_COMMIT, SESSION);
 }
 
+/* And goes on writing once it is delivered: see deliver_take(). */
+static void do_keep_writing(void)
+{
+	if (write(file, "good\n", 5) == 5)
+		send_bare(IPC_DELIVER_COMMIT, SESSION);
+}
+
+/* clang-format off */
 const struct mode deliver_modes[] = {
-    {"lookup-where-no-mail-comes-in", do_look_up,                        .offence = "looks up a recipient where no mail comes in"},
-    {                         "deliver-forged-ticket",                       do_forge,              .after_lookup = true,                               .offence = "forged ticket"},
-    {                         "deliver-forged-quota",                 do_raise_quota,               .after_login = true,                               .offence = "forged ticket"},
-    {                         "deliver-by-login",            do_deliver_by_login,               .after_login = true,                   .offence = "ticket for something else"},
-    {                         "deliver-ticket-opens",              do_open_by_lookup,              .after_lookup = true,                   .offence = "ticket for something else"},
-    {                         "deliver-other-session",               do_other_session,              .after_lookup = true,                   .offence = "ticket of another session"},
-    {                         "deliver-replay",                       do_twice,              .after_lookup = true,                           .offence = "ticket used twice"},
-    {                         "deliver-to-nobody",    do_begin_without_recipients,          .offence = "out of turn"                                                        },
-    {    "deliver-without-file",           do_commit_without_file,                    .after_lookup = true,                                                         .offence = "out of turn"},
-    {     "deliver-begin-twice",           do_begin_twice,                    .after_lookup = true,                                                         .offence = "out of turn"},
-    {    "deliver-commit-twice",             do_commit_twice,                      .after_file = true,                                                         .offence = "out of turn"},
-    {       "deliver-then-read",           do_read_a_delivery,                    .after_lookup = true,                                                         .offence = "out of turn"},
-    {      "deliver-then-close",           do_close_a_delivery,                    .after_lookup = true,                                                         .offence = "out of turn"},
-    { "deliver-end-of-maildrop",           do_end_a_maildrop,                    .after_opened = true,                                                         .offence = "out of turn"},
-    {     "deliver-to-too-many",           do_many_recipients,            .after_lookup = true,                                                         .offence = "too many recipients"},
-    {        "deliver-too-many",           do_many_deliveries,    .after_lookup = true,                                                         .offence = "too many deliveries at once"},
-    {       "deliver-too-large",             do_too_large, .after_file = true,                                                         .offence = "a message larger than any may be"},
+    {"lookup-where-no-mail-comes-in", do_look_up, .offence = "looks up a recipient where no mail comes in"},
+    {"deliver-forged-ticket", do_forge, .after_lookup = true, .offence = "forged ticket"},
+    {"deliver-forged-quota", do_raise_quota, .after_login = true, .offence = "forged ticket"},
+    {"deliver-by-login", do_deliver_by_login, .after_login = true, .offence = "ticket for something else"},
+    {"deliver-ticket-opens", do_open_by_lookup, .after_lookup = true, .offence = "ticket for something else"},
+    {"deliver-other-session", do_other_session, .after_lookup = true, .offence = "ticket of another session"},
+    {"deliver-replay", do_twice, .after_lookup = true, .offence = "ticket used twice"},
+    {"deliver-to-nobody", do_begin_without_recipients, .offence = "out of turn"},
+    {"deliver-without-file", do_commit_without_file, .after_lookup = true, .offence = "out of turn"},
+    {"deliver-begin-twice", do_begin_twice, .after_lookup = true, .offence = "out of turn"},
+    {"deliver-commit-twice", do_commit_twice, .after_file = true, .offence = "out of turn"},
+    {"deliver-then-read", do_read_a_delivery, .after_lookup = true, .offence = "out of turn"},
+    {"deliver-then-close", do_close_a_delivery, .after_lookup = true, .offence = "out of turn"},
+    {"deliver-end-of-maildrop", do_end_a_maildrop, .after_opened = true, .offence = "out of turn"},
+    {"deliver-to-too-many", do_many_recipients, .after_lookup = true, .offence = "too many recipients"},
+    {"deliver-too-many", do_many_deliveries, .after_lookup = true, .offence = "too many deliveries at once"},
+    {"deliver-keeps-writing", do_keep_writing, .after_file = true},
+    {"deliver-too-large", do_too_large, .after_file = true, .offence = "a message larger than any may be"},
 };
+/* clang-format on */
 const size_t deliver_mode_count = sizeof deliver_modes / sizeof deliver_modes[0];
 
 /* --- like a worker --- */
@@ -171,6 +181,8 @@ void deliver_take_ticket(const struct mode *mode)
 
 void deliver_take(const struct mode *mode, struct ipc_in *in)
 {
+	if (in->type == IPC_DELIVERED && ftruncate(file, 0) == 0 && write(file, "altered\n", 8) == 8)
+		log_note(LOG_INFO, "hostile: %s", "all is said");
 	if (in->type != IPC_DELIVER_FILE || !mode->after_file || in->fd_count == 0)
 		return;
 	file = ipc_in_take(in, 0);
