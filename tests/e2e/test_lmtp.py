@@ -268,6 +268,24 @@ def test_random_pieces(server, alice):
     assert mail_in(alice) == sorted(sent)
 
 
+def test_mbox_and_maildir_in_one_transaction(server, alice):
+    """Kinds of maildrops that share no file."""
+    mbox = server.mail / "mboxes" / "boxed"
+    if not mbox.parent.exists():
+        mbox.parent.mkdir()
+        server.give(mbox.parent)
+        run = server.restante("add", "--password-stdin", "--maildrop", f"mbox:{mbox}", "boxed", password=b"sesame\n")
+        assert run.returncode == 0, run.stderr
+    with Lmtp(server.lmtp_port) as client:
+        for to in (("alice", "boxed"), ("boxed", "alice")):
+            assert client.deliver(MESSAGE + b"From here\n", *to) == [b"250 2.0.0 delivered\r\n"] * 2
+    assert mail_in(alice) == [MESSAGE + b"From here\n"] * 2
+    reader = server.log_in("boxed")
+    for number in (1, 2):
+        assert reader.fetch(f"RETR {number}").endswith(wire_form(MESSAGE + b"From here\n"))
+    reader.quit()
+
+
 # --- listeners ---
 
 

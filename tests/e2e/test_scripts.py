@@ -34,7 +34,7 @@ def test_transcript(daemon, home, account, one, over):
         if number % 2 == 0:
             name, folder = name + ":2,S", "cur"
         files.append(daemon.deliver(home, message.raw, name, folder))
-    deleted = transcript.play(one, daemon.connect(over), daemon.tls_context())
+    deleted = transcript.play_pop(one, daemon.connect(over), daemon.tls_context())
     assert {number for number, path in enumerate(files, 1) if not path.exists()} == deleted
 
 

@@ -35,6 +35,7 @@ class Transcript:
     machine: str = ""  # why it is not for the daemon
     messages: list = field(default_factory=list)
     steps: list = field(default_factory=list)  # (line number, mark, text)
+    recipients: dict = field(default_factory=dict)  # of LMTP: address, and what RCPT finds
 
 
 def add_message(transcript, raw):
@@ -64,6 +65,9 @@ def take_directive(transcript, word, text):
         transcript.password = unescape(text)
     elif word == b"over":
         transcript.over = tuple(text.decode().split())
+    elif word == b"recipient":
+        address, _, verdict = text.partition(b" ")
+        transcript.recipients[unescape(address)] = verdict or b"ok"
     elif word == b"machine":
         transcript.machine = text.decode()
     else:
@@ -71,13 +75,13 @@ def take_directive(transcript, word, text):
 
 
 def read(path):
-    transcript = Transcript(path.stem)
+    transcript = Transcript(path.name)
     for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
         if not line or line.startswith(b"#"):
             continue
         if line.startswith(b"@"):
             word, _, text = line[1:].partition(b" ")
-            if word not in (b"no-clear", b"no-stls", b"mechanisms", b"bad-commands", b"login-timeout", b"autologout"):
+            if word not in (b"no-clear", b"no-stls", b"defer", b"message-max", b"mechanisms", b"bad-commands", b"login-timeout", b"autologout"):
                 take_directive(transcript, word, text)
             continue
         mark, _, text = line.partition(b" ")
@@ -85,8 +89,8 @@ def read(path):
     return transcript
 
 
-def read_all():
-    return [read(path) for path in sorted(FOLDER.glob("*.pop"))]
+def read_all(kind="pop"):
+    return [read(path) for path in sorted(FOLDER.glob(f"*.{kind}"))]
 
 
 def expected_line(client, text):
@@ -112,9 +116,19 @@ def expected_message(client, raw):
         raise AssertionError(f"octet {at}: {got[at - 20:at + 20]} is not {stuffed[at - 20:at + 20]}")
 
 
-def play(transcript, client, context):
+def play_pop(transcript, client, context):
     """Plays it on a client that has read the greeting; returns the numbers of the messages that must be gone."""
-    deleted, burst = set(), b""
+    deleted = set()
+
+    def take(text):
+        deleted.update(take_event(client, context, *text.decode().split()))
+    play(transcript, client, take)
+    return deleted
+
+
+def play(transcript, client, take):
+    """Plays it, and calls take() for what happens beside the conversation."""
+    burst = b""
     client.kept = client.greeting + client.kept
     for number, mark, text in transcript.steps:
         if burst and mark not in ("C:", "c:"):
@@ -131,11 +145,10 @@ def play(transcript, client, context):
                 expected_message(client, transcript.messages[int(text) - 1].raw)
             else:
                 assert mark == "=", mark
-                deleted |= take_event(client, context, *text.decode().split())
+                take(text)
         except (AssertionError, EOFError) as error:
-            raise AssertionError(f"{transcript.name}.pop:{number}: {type(error).__name__} {error}") from None
+            raise AssertionError(f"{transcript.name}:{number}: {type(error).__name__} {error}") from None
     client.close()
-    return deleted
 
 
 def take_event(client, context, word, *numbers):
