@@ -82,6 +82,25 @@ int keys_find(struct keys *keys, struct span octets, uint32_t **ret)
 	return ERR_NONE;
 }
 
+struct round {
+	void (*each)(void *user, uint32_t number);
+	void *user;
+};
+
+static void visit(const void *node, VISIT when, void *user)
+{
+	const struct round *round = user;
+	const struct key *const *key = node;
+	if (when == postorder || when == leaf)
+		round->each(round->user, (*key)->number);
+}
+
+void keys_each(const struct keys *keys, void (*each)(void *user, uint32_t number), void *user)
+{
+	struct round round = {each, user};
+	twalk_r(keys->root, visit, &round);
+}
+
 void keys_finish(struct keys *keys)
 {
 	tdestroy(keys->root, free);

@@ -30,6 +30,8 @@ struct keys {
 
 /* The number of a key: 0 when it is new, and *ret stays valid until keys_finish(). ERR_NOMEM. */
 int keys_find(struct keys *keys, struct span key, uint32_t **ret);
+/* Calls `each` with the number of every key. */
+void keys_each(const struct keys *keys, void (*each)(void *user, uint32_t number), void *user);
 void keys_finish(struct keys *keys);
 
 #endif

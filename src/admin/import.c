@@ -12,7 +12,6 @@
 #include "admin/progress.h"
 #include "admin/source.h"
 #include "admin/tool.h"
-#include "drop/file.h"
 #include "drop/name.h"
 
 #include <getopt.h>
@@ -86,22 +85,6 @@ static int make_key(struct keys *seen, const char hash[CONTENT_DIGITS + 1], char
 	return ERR_NONE;
 }
 
-static int add_block(void *content, struct span octets)
-{
-	return content_add(content, octets);
-}
-
-static int hash_item(const struct source_item *item, char hash[CONTENT_DIGITS + 1])
-{
-	struct content content;
-	int err = content_begin(&content);
-	if (err)
-		return err;
-	err = source_copy(item, add_block, &content);
-	int end = content_end(&content, hash);
-	return err ? err : end;
-}
-
 /* Of an mbox: what its messages are. One that can not be read is none that was imported. */
 static int mark_contents(struct import *import, struct maildrop *maildrop)
 {
@@ -113,7 +96,7 @@ static int mark_contents(struct import *import, struct maildrop *maildrop)
 		if (drop_body(maildrop->drop, number, 0, &body) != ERR_NONE)
 			continue;
 		struct source_item item = {.fd = body.fd, .offset = body.offset, .length = body.length};
-		err = hash_item(&item, hash);
+		err = source_hash(&item, hash);
 		(void)close(body.fd);
 		if (err == ERR_NONE)
 			err = make_key(&seen, hash, key);
@@ -146,19 +129,6 @@ static int read_maildrop(struct import *import)
 
 /* --- one message --- */
 
-struct filling {
-	int fd;
-	uint64_t at;
-};
-
-static int fill_block(void *user, struct span octets)
-{
-	struct filling *filling = user;
-	int err = file_write(filling->fd, octets.ptr, octets.len, filling->at);
-	filling->at += octets.len;
-	return err;
-}
-
 static int deliver(struct import *import, const struct source_item *item, const char *name,
                    struct error *error)
 {
@@ -167,11 +137,7 @@ static int deliver(struct import *import, const struct source_item *item, const 
 	int err = drop_incoming_begin(&import->root, import->account->location, &incoming, error);
 	if (err)
 		return err;
-	struct filling filling = {.fd = drop_incoming_fd(incoming)};
-	const struct timespec times[2] = {item->when, item->when};
-	err = source_copy(item, fill_block, &filling);
-	if (err == ERR_NONE && futimens(filling.fd, times) != 0)
-		err = ERR_IO;
+	err = source_fill(item, drop_incoming_fd(incoming));
 	if (err == ERR_NONE)
 		err = drop_incoming_keep_name(incoming, name);
 	if (err == ERR_NONE)
@@ -179,7 +145,7 @@ static int deliver(struct import *import, const struct source_item *item, const 
 		    drop_deliver(&import->root, incoming, import->account->location, NULL, &delivered, error);
 	drop_incoming_end(incoming);
 	if (err == ERR_NONE)
-		import->octets += filling.at;
+		import->octets += delivered.raw;
 	return err;
 }
 
@@ -198,7 +164,7 @@ static int identify(struct import *import, const struct source_item *item, char 
 		}
 		return err;
 	}
-	err = hash_item(item, hash);
+	err = source_hash(item, hash);
 	if (err == ERR_NONE)
 		err = make_key(&import->seen, hash, key);
 	/* Times that do not go back keep messages in the order they have in the source. */
@@ -302,7 +268,7 @@ static int import_sources(struct import *import, struct source *sources, size_t 
 	status = read_maildrop(import);
 	if (!status) {
 		for (size_t i = 0; !status && i < count; i++)
-			status = source_read(&sources[i], take_item, import);
+			status = source_read(&sources[i], &import->root.mbox, take_item, import);
 		progress_clear(&import->progress);
 		status = report(import, status);
 	}

@@ -19,6 +19,7 @@ static const struct {
 } subcommands[] = {
     {"bench",   "put a POP3 server under load"                     },
     {"deliver", "put a message from standard input into a maildrop"},
+    {"export",  "copy the messages of a maildrop elsewhere"        },
     {"import",  "put messages from elsewhere into a maildrop"      },
     {"reindex", "make the index of a maildrop anew"                },
     {"user",    "add, change, list and delete accounts"            },

@@ -5,6 +5,7 @@
 
 #include "admin/tool.h"
 #include "drop/file.h"
+#include "drop/mbox.h"
 #include "drop/message.h"
 
 #include <dirent.h>
@@ -176,9 +177,77 @@ static int read_maildir(const struct source *source, source_each *each, void *us
 	return status;
 }
 
+/* --- an mbox --- */
+
+struct mbox_source {
+	struct source_item item;
+	source_each *each;
+	void *user;
+	int status;
+};
+
+/* The date in a From_ line; 0 if strptime() does not know it, which is stricter than whoever wrote it. */
+static time_t from_date(int fd, const struct mbox_message *message)
+{
+	char line[MBOX_SEPARATOR_MAX + 1];
+	struct tm parts = {0};
+	if (file_read(fd, false, line, message->from_len, message->at) != ERR_NONE)
+		return 0;
+	line[message->from_len] = '\0';
+	for (const char *at = strchr(line, ' '); at; at = strchr(at + 1, ' '))
+		if (strptime(at + 1, "%a %b %d %H:%M:%S %Y", &parts) ||
+		    strptime(at + 1, "%a %b %d %H:%M %Y", &parts))
+			return timegm(&parts);
+	return 0;
+}
+
+static int take_message(void *owner, const struct mbox_message *message)
+{
+	struct mbox_source *mbox = owner;
+	struct source_item *item = &mbox->item;
+	item->number++;
+	item->offset = message->at + message->from_len;
+	item->length = message->stored;
+	item->when = (struct timespec){.tv_sec = from_date(item->fd, message)};
+	mbox->status = mbox->each(mbox->user, item);
+	return mbox->status ? ERR_CLOSED : ERR_NONE;
+}
+
+static int read_mbox(const struct source_item *whole, const struct drop_mbox_rules *rules, source_each *each,
+                     void *user)
+{
+	struct mbox_source mbox = {.item = *whole, .each = each, .user = user};
+	struct mbox_parser parser;
+	mbox.item.all = mbox.item.number = 0;
+	mbox.item.quoted = !rules->keep_quotes;
+	int err = mbox_parser_init(&parser, 0);
+	parser.unquote = mbox.item.quoted;
+	parser.owner = &mbox;
+	parser.message = take_message;
+	if (err == ERR_NONE)
+		err = mbox_read_file(whole->fd, whole->length, 0, &parser);
+	mbox_parser_finish(&parser);
+	if (err && !mbox.status)
+		return tool_complain(tool_status_of(err), "%s: %s.", whole->path, err_text(err));
+	return mbox.status;
+}
+
+/* Begins with a From_ line; empty lines before it count for nothing. */
+static bool is_mbox(int fd)
+{
+	char head[2 * MBOX_SEPARATOR_MAX];
+	ssize_t got = pread(fd, head, sizeof head, 0);
+	struct span rest = span_of(head, got > 0 ? (size_t)got : 0);
+	while (rest.len && mbox_line_end(rest))
+		rest = span_after(rest, mbox_line_end(rest));
+	size_t lf = span_find(rest, '\n');
+	return lf < rest.len && mbox_line_is_separator(span_first(rest, lf + 1));
+}
+
 /* --- files --- */
 
-int source_read(const struct source *source, source_each *each, void *user)
+int source_read(const struct source *source, const struct drop_mbox_rules *rules, source_each *each,
+                void *user)
 {
 	struct stat what;
 	if (source->folder)
@@ -193,21 +262,76 @@ int source_read(const struct source *source, source_each *each, void *user)
 	    .fd = source->fd,
 	    .length = (uint64_t)what.st_size,
 	};
-	return each(user, &item);
+	return is_mbox(source->fd) ? read_mbox(&item, rules, each, user) : each(user, &item);
+}
+
+struct unquoting {
+	int (*sink)(void *user, struct span octets);
+	void *user;
+	int err;
+};
+
+static void put_octets(void *owner, struct span octets)
+{
+	struct unquoting *to = owner;
+	if (to->err == ERR_NONE && octets.len)
+		to->err = to->sink(to->user, octets);
 }
 
 int source_copy(const struct source_item *item, int (*sink)(void *user, struct span octets), void *user)
 {
+	struct unquoting to = {sink, user, ERR_NONE};
+	struct mbox_quoter quoter;
 	char *block = malloc(BLOCK);
 	int err = block ? ERR_NONE : ERR_NOMEM;
+	mbox_quoter_init(&quoter, item->quoted ? MBOX_UNQUOTE : MBOX_AS_IS, put_octets, &to);
 	for (uint64_t at = 0; err == ERR_NONE && at < item->length;) {
 		uint64_t left = item->length - at;
 		size_t size = left < BLOCK ? (size_t)left : BLOCK;
 		err = file_read(item->fd, false, block, size, item->offset + at);
 		if (err == ERR_NONE)
-			err = sink(user, span_of(block, size));
+			mbox_quoter_feed(&quoter, span_of(block, size));
+		err = err ? err : to.err;
 		at += size;
 	}
+	mbox_quoter_end(&quoter);
 	free(block);
+	return err ? err : to.err;
+}
+
+static int add_block(void *content, struct span octets)
+{
+	return content_add(content, octets);
+}
+
+int source_hash(const struct source_item *item, char ret[CONTENT_DIGITS + 1])
+{
+	struct content content;
+	int err = content_begin(&content);
+	if (err)
+		return err;
+	err = source_copy(item, add_block, &content);
+	int end = content_end(&content, ret);
+	return err ? err : end;
+}
+
+struct filling {
+	int fd;
+	uint64_t at;
+};
+
+static int fill_block(void *user, struct span octets)
+{
+	struct filling *filling = user;
+	int err = file_write(filling->fd, octets.ptr, octets.len, filling->at);
+	filling->at += octets.len;
 	return err;
+}
+
+int source_fill(const struct source_item *item, int fd)
+{
+	struct filling filling = {.fd = fd};
+	const struct timespec times[2] = {item->when, item->when};
+	int err = source_copy(item, fill_block, &filling);
+	return err == ERR_NONE && futimens(fd, times) != 0 ? ERR_IO : err;
 }

@@ -56,6 +56,15 @@ int mbox_sum_place(int fd, bool nowait, const struct mbox_place *place, uint64_t
 /* Opens the index beside the mbox: as index_open(). */
 int mbox_open_index(int folder, const char *name, bool nowait, struct index *ret);
 
+/* Feeds the parser with the octets of a file of `size` octets from `at` on. ERR_CHANGED: it is shorter;
+ * ERR_IO, ERR_NOMEM, or what the parser said. */
+int mbox_read_file(int fd, uint64_t size, uint64_t at, struct mbox_parser *parser);
+
+/* Writes "From SENDER DATE", a line, to `to` and returns its length. The sender is what the message says,
+ * which lies in `fd` from `at` on, if it begins with a Return-Path. */
+enum { MBOX_SENDER_MAX = 320, MBOX_FROM_LINE_MAX = MBOX_SENDER_MAX + 64 };
+size_t mbox_make_from_line(int fd, uint64_t at, time_t when, char to[MBOX_FROM_LINE_MAX]);
+
 /* Brings the index, which is open or not, up to date with the mbox. */
 int mbox_update_index(struct mbox *mbox, struct drop_report *report, struct error *error);
 

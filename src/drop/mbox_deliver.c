@@ -20,13 +20,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#define YEAR_9999 INT64_C(253402300799) /* its last second */
+
 enum {
-	PIECE = 65536,    /* octets read and written at once */
-	SENDER_MAX = 320, /* octets of a sender in the From_ line; longer ones are cut */
-	FROM_LINE_MAX = SENDER_MAX + 64,
-	TAIL = 3, /* octets that show whether a file ends in an empty line */
+	PIECE = 65536, /* octets read and written at once */
+	TAIL = 3,      /* octets that show whether a file ends in an empty line */
 };
-_Static_assert((int)FROM_LINE_MAX < (int)MBOX_SEPARATOR_MAX, "what is written is a separator");
+_Static_assert((int)MBOX_FROM_LINE_MAX < (int)MBOX_SEPARATOR_MAX, "what is written is a separator");
 
 int mbox_begin(const struct drop_root *root, const char *path, struct drop_incoming *incoming,
                struct error *error)
@@ -84,26 +84,26 @@ static void put_octets(void *owner, struct span octets)
 	}
 }
 
-/* "From SENDER DATE": the sender is what the message's Return-Path says, if it begins with one. */
-static size_t make_from_line(int message, char to[FROM_LINE_MAX])
+size_t mbox_make_from_line(int fd, uint64_t at, time_t when, char to[MBOX_FROM_LINE_MAX])
 {
-	char head[SENDER_MAX + 32], sender[SENDER_MAX + 1] = "MAILER-DAEMON", date[32];
+	char head[MBOX_SENDER_MAX + 32], sender[MBOX_SENDER_MAX + 1] = "MAILER-DAEMON", date[32];
 	struct tm parts;
-	time_t now = (time_t)(time_real_ns() / 1000000000u);
-	ssize_t got = pread(message, head, sizeof head, 0);
+	ssize_t got = pread(fd, head, sizeof head, (off_t)at);
 	struct span line = span_of(head, got > 0 ? (size_t)got : 0);
 	if (span_equal_nocase(span_cut(&line, '<'), SPAN("Return-Path: "))) {
 		struct span address = span_first(line, span_find(line, '>'));
-		size_t len = address.len == line.len    ? 0
-		             : address.len < SENDER_MAX ? address.len
-		                                        : SENDER_MAX;
+		size_t len = address.len == line.len         ? 0
+		             : address.len < MBOX_SENDER_MAX ? address.len
+		                                             : MBOX_SENDER_MAX;
 		for (size_t i = 0; i < len; i++)
 			sender[i] = address.ptr[i] > ' ' && address.ptr[i] < 0x7f ? address.ptr[i] : '-';
 		if (len)
 			sender[len] = '\0';
 	}
-	(void)gmtime_r(&now, &parts);
-	return (size_t)snprintf(to, FROM_LINE_MAX, "From %s %s", sender, asctime_r(&parts, date));
+	if (when < 0 || when > YEAR_9999) /* a file's time may be anything */
+		when = 0;
+	(void)gmtime_r(&when, &parts);
+	return (size_t)snprintf(to, MBOX_FROM_LINE_MAX, "From %s %s", sender, asctime_r(&parts, date));
 }
 
 /* What is missing before the next message can begin: its length, or <0. ERR_CORRUPT: the file is no mbox. */
@@ -150,8 +150,8 @@ static void append_message(struct appending *appending, int message, enum mbox_q
 /* Appends and makes it durable; on failure the file is as long as it was. */
 static int append_locked(int fd, uint64_t size, int message, uint64_t message_size, enum mbox_quoting quoting)
 {
-	char from_line[FROM_LINE_MAX];
-	size_t from_len = make_from_line(message, from_line);
+	char from_line[MBOX_FROM_LINE_MAX];
+	size_t from_len = mbox_make_from_line(message, 0, (time_t)(time_real_ns() / 1000000000u), from_line);
 	int missing = look_at_file(fd, size);
 	if (missing < 0)
 		return missing;

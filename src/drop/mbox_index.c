@@ -149,18 +149,17 @@ static bool may_end(void *owner, uint64_t end)
 	return empty && mbox_line_is_separator(span_first(rest, lf < rest.len ? lf + 1 : lf));
 }
 
-/* Feeds the parser from `at` to the end of the file. */
-static int feed_parser(const struct reading *reading, struct mbox_parser *parser, uint64_t at)
+int mbox_read_file(int fd, uint64_t size, uint64_t at, struct mbox_parser *parser)
 {
 	char *buffer = malloc(BUFFER);
 	size_t kept = 0;
 	int err = buffer ? ERR_NONE : ERR_NOMEM;
 	bool last = false;
 	while (err == ERR_NONE && !last) {
-		uint64_t left = reading->size - at;
+		uint64_t left = size - at;
 		size_t len = left < BUFFER - kept ? (size_t)left : BUFFER - kept, used = 0;
 		last = len == left;
-		err = file_read(reading->fd, false, buffer + kept, len, at);
+		err = file_read(fd, false, buffer + kept, len, at);
 		if (err == ERR_CORRUPT)
 			err = ERR_CHANGED; /* shortened by somebody who ignores our lock */
 		if (err == ERR_NONE)
@@ -185,7 +184,7 @@ static int read_messages(struct reading *reading, const struct drop_mbox_rules *
 	if (rules->content_length)
 		parser.may_end = may_end;
 	if (err == ERR_NONE)
-		err = feed_parser(reading, &parser, at);
+		err = mbox_read_file(reading->fd, reading->size, at, &parser);
 	mbox_parser_finish(&parser);
 	return err;
 }

@@ -4,7 +4,7 @@ often they are run and whatever stops them."""
 
 import json
 import os
-import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -94,6 +94,133 @@ def test_files(daemon, home, place, source):
     wires = [client.fetch(f"RETR {number}") for number in range(1, len(messages) + 1)]
     assert wires == [wire_form(raw) for raw in messages], "not in the order of the source"
     client.quit()
+
+
+def quoted(raw):
+    """As an mboxrd holds it."""
+    return re.sub(rb"^(>*From )", rb">\1", raw, flags=re.M)
+
+
+def from_line(number):
+    return b"From bob@example.org " + time.asctime(time.gmtime(1500000000 + number)).encode() + b"\n"
+
+
+def no_feeds(raw):
+    return raw.rstrip(b"\n")
+
+
+HARD = [b"From the beginning\n\nFrom here\n>From there\n>>From x", b"Subject: a\n\n\n\n", b"\n\n", b"a\r\nb\r\n\r\nFrom c\r\n",
+        b"Subject: b\n\n.\n..\n\0\n"]
+
+
+@pytest.mark.parametrize("source", (demo, scripted, corpus))
+def test_mbox(daemon, home, place, source):
+    """Out of it come the messages that went in, quoted lines and same messages too, in their order."""
+    messages = HARD + [raw for raw in source()[:200] if raw.strip(b"\r\n")] + HARD[:2]
+    text = b"".join(from_line(number) + quoted(raw) + (b"\n" if raw.endswith(b"\n") else b"\n\n")
+                    for number, raw in enumerate(messages))
+    (place / "mbox").write_bytes(text)
+    assert run_import(daemon, "-n", "alice", place / "mbox") == (len(messages), 0, 0)
+    assert run_import(daemon, "alice", given=text) == (len(messages), 0, 0)
+    assert run_import(daemon, "alice", place / "mbox") == (0, len(messages), 0)
+    got = sorted((home / "new").iterdir(), key=lambda path: path.name)
+    assert [no_feeds(path.read_bytes()) for path in got] == [no_feeds(raw) for raw in messages]
+    assert [path.stat().st_mtime for path in got] == [1500000000 + number for number in range(len(messages))]
+    # What comes behind is new.
+    (place / "mbox").write_bytes(text + from_line(9999) + b"Subject: last\n\n")
+    assert run_import(daemon, "alice", place / "mbox") == (1, len(messages), 0)
+
+
+def run_export(daemon, *words, status=0):
+    done = daemon.command("export", "--json", *words)
+    assert done.returncode == status, done
+    said = json.loads(done.stdout)
+    assert said["complete"] == (status == 0)
+    return said["exported"], said["present"], said["failed"]
+
+
+def fill_with(daemon, home, messages):
+    for number, raw in enumerate(messages):
+        path = daemon.deliver(home, raw, f"{1000000000 + number}.M{number}.host" + (":2,S" if number % 3 else ""),
+                              "cur" if number % 3 else "new")
+        os.utime(path, (1400000000 + number, 1400000000 + number))
+
+
+@pytest.mark.parametrize("source", (demo, scripted, corpus))
+def test_round_trip(daemon, home, place, source):
+    """Out and in again by every format: the octets; by a Maildir the names, flags, unique-ids and times as well."""
+    messages = HARD + [raw for raw in source()[:200] if raw.strip(b"\r\n")] + HARD[:1]
+    fill_with(daemon, home, messages)
+    before, client = contents(home), daemon.log_in()
+    uids = listed(client)
+    client.quit()
+    for format_, to in (("maildir", "out"), ("mbox", "out.mbox"), ("files", "files")):
+        assert run_export(daemon, "-t", format_, "alice", place / to) == (len(messages), 0, 0)
+    assert contents(place / "out") == before
+    assert {name: (home / name).stat().st_mtime for name in before} == {
+        name: (place / "out" / name).stat().st_mtime for name in before}
+    written = sorted((place / "files").iterdir(), key=lambda path: path.name)
+    assert [path.read_bytes() for path in written] == messages
+    assert written[0].name == "00000001-" + name_of(0) + ".eml"
+    home = daemon.make_maildir("alice")
+    assert run_import(daemon, "alice", place / "out") == (len(messages), 0, 0)
+    assert contents(home) == before
+    client = daemon.log_in()
+    assert listed(client) == uids
+    client.quit()
+    home = daemon.make_maildir("alice")
+    assert run_import(daemon, "alice", place / "out.mbox") == (len(messages), 0, 0)
+    names = sorted(os.listdir(home / "new"))
+    assert [no_feeds((home / "new" / name).read_bytes()) for name in names] == [no_feeds(raw) for raw in messages]
+
+
+def test_export_again(daemon, home, place):
+    """What is there stays there; a file that is another's is not written over."""
+    fill_with(daemon, home, [message(number) for number in range(10)])
+    for format_ in ("maildir", "files"):
+        to = place / format_
+        assert run_export(daemon, "-t", format_, "alice", to) == (10, 0, 0)
+        assert run_export(daemon, "-t", format_, "alice", to) == (0, 10, 0)
+    next(iter((place / "files").iterdir())).write_bytes(b"somebody's\n")
+    assert run_export(daemon, "-t", "files", "alice", place / "files", status=EX_IOERR) == (0, 9, 1)
+    (place / "mbox").write_bytes(b"")
+    done = daemon.command("export", "-t", "mbox", "alice", place / "mbox")
+    assert done.returncode == 73 and b"exists" in done.stderr, done
+    assert daemon.command("export", "alice", place / "no/parent").returncode == 73
+    assert daemon.command("export", "-t", "tar", "alice", place / "x").returncode == EX_USAGE
+    assert daemon.command("export", "alice").returncode == EX_USAGE
+    done = daemon.command("export", "alice", place / "maildir")
+    assert done.stdout == b"0 messages exported from alice (0 octets), 10 were there already, 0 failed.\n"
+
+
+def test_message_that_cannot_be_read(daemon, home, place):
+    fill_with(daemon, home, [message(number) for number in range(5)])
+    path = home / "new" / name_of(3)
+    os.chown(path, 0, 0)
+    path.chmod(0)
+    for format_ in ("mbox", "maildir", "files"):
+        assert run_export(daemon, "-t", format_, "alice", place / format_, status=EX_IOERR) == (4, 0, 1)
+    assert (place / "mbox").read_bytes().count(b"\nFrom MAILER-DAEMON ") == 3
+
+
+def test_mbox_maildrop(daemon, place):
+    """Into an mbox and out of it: each message once, as often as it is tried."""
+    (daemon.mail / "box").unlink(missing_ok=True)
+    daemon.restante("add", "carol", "--maildrop", f"mbox:{daemon.mail}/box", password=b"sesame\n")
+    source = make_maildir(daemon, place / "source", {f"new/{name_of(number)}": raw for number, raw in enumerate(HARD + HARD[:1])})
+    assert run_import(daemon, "carol", source) == (6, 0, 0)
+    assert run_import(daemon, "carol", source) == (0, 6, 0)
+    assert run_export(daemon, "carol", place / "out") == (6, 0, 0)
+    assert sorted(no_feeds(raw) for raw in contents(place / "out").values()) == sorted(map(no_feeds, HARD + HARD[:1]))
+    client = daemon.log_in("carol")
+    assert {f"new/{uid}" for uid in listed(client)} == set(contents(place / "out"))
+    client.quit()
+    done = daemon.command("verify", "carol")
+    assert done.returncode == 0 and b"6 messages" in done.stdout, done
+    assert daemon.command("reindex", "carol").returncode == 0
+    assert daemon.command("deliver", "carol", given=b"Subject: x\n\nFrom y\n").returncode == 0
+    assert b"7 messages" in daemon.command("verify", "carol").stdout
+    daemon.restante("del", "carol")
 
 
 def test_standard_input(daemon, home):
