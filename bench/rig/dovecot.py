@@ -42,7 +42,7 @@ service pop3-login {{
   process_min_avail = 2
   client_limit = 5000
   inet_listener pop3 {{
-    port = {plain}
+    port = {none}
   }}
   inet_listener pop3s {{
     port = {tls}
@@ -58,6 +58,7 @@ service pop3 {{
 
 class Dovecot(Server):
     name = "dovecot"
+    index_files = ("dovecot",)
 
     def prepare(self):
         for part in ("run", "state"):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Maildrops and accounts for a run: the same files are served by every server."""
 import base64
+import functools
 import os
 import random
 
@@ -9,12 +10,15 @@ DATE = 1700000000  # of the first message; file names and times are the same in 
 
 # name: (accounts, messages in each, octets of a message)
 SETS = {
-    "small": (128, 100, 4 * 1024),
+    "small": (64, 100, 4 * 1024),
     "medium": (16, 50, 75 * 1024),
     "large": (8, 5, 10 * 1024 * 1024),
-    "many": (8, 10000, 600),
-    "idle": (10000, 1, 600),
+    "many": (4, 10000, 600),
+    "huge": (2, 100000, 600),
+    "idle": (100000, 1, 600),
 }
+ONCE_OCTETS = 1024 * 1024  # messages of this size and more are made once and written under every name
+CHEAP = "many", "huge", "idle"  # the same few texts over and over: their size and number are what counts
 
 WORDS = "the post office holds your letters until you call for them and each of them comes to you once".split()
 
@@ -40,6 +44,7 @@ def attachment_body(rng, octets):
     return b"\n".join(raw[at:at + 76] for at in range(0, len(raw), 76)) + b"\n"
 
 
+@functools.lru_cache(maxsize=6400)  # all of set small, which is made again and again
 def message(number, account, octets):
     """A message of about so many octets with LF line ends, as MTAs write it."""
     rng = random.Random(f"{account} {number}")
@@ -50,47 +55,108 @@ def message(number, account, octets):
             attachment_body(rng, octets - len(head)))
 
 
-def make_maildir(path, account, count, octets, owner):
-    """One Maildir. Big messages are made once and written under every name."""
-    for part in ("", "cur", "new", "tmp"):
-        os.mkdir(os.path.join(path, part), 0o700)
-        os.chown(os.path.join(path, part), *owner)
-    rng = random.Random(account)
-    once = message(1, account, octets) if octets > 1024 * 1024 else None
+def texts(account, count, octets, cheap):
+    """The messages of a maildrop."""
+    if octets >= ONCE_OCTETS or cheap:
+        once = message(1, account, octets)
+        return (once for _ in range(count))
+    return (message(number, account, octets) for number in range(1, count + 1))
+
+
+def file_names(account, count, generation):
+    """As Postfix names them. Names that differ in a counter only would meet Dovecot's hash at its weakest."""
+    rng = random.Random(f"{account} {generation}")
     for number in range(1, count + 1):
-        # As Postfix names them. Names that differ in a counter only would meet Dovecot's hash at its weakest.
-        base = f"{DATE + number}.Vfd01I{rng.randrange(1 << 24):x}M{rng.randrange(1000000)}.mail"
-        name = os.path.join(path, "cur", base + ":2,S")
-        with open(name, "wb") as file:
-            file.write(once or message(number, account, octets))
-        os.chown(name, *owner)
-        os.utime(name, (DATE + number, DATE + number))
+        yield f"{DATE + number}.Vfd01I{rng.randrange(1 << 24):x}M{rng.randrange(1000000):06}.mail:2,S"
+
+
+def write_file(name, octets, owner, when):
+    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    os.write(fd, octets)
+    os.fchown(fd, *owner)
+    os.close(fd)
+    os.utime(name, (when, when))
 
 
 class Maildrops:
-    """Maildirs below `folder`/mail and, for the load generator, a file of accounts for each set."""
+    """Maildirs and mboxes below `folder` and, for the load generator, a file of accounts for each set."""
 
-    def __init__(self, folder, owner):
+    def __init__(self, folder, owner, sizes):
+        """`sizes`: {set: accounts that are needed}."""
         self.folder = folder
         self.root = os.path.join(folder, "mail")
         self.owner = owner
-        self.accounts = {}
-        os.mkdir(self.root, 0o755)
-        os.chown(self.root, *owner)
+        self.accounts = {name: [f"{name}{number:06}" for number in range(min(count, SETS[name][0]))]
+                         for name, count in sizes.items()}
+        self.generations = {}
+        self.boxes = os.path.join(folder, "boxes")
+        for path in (self.root, self.boxes):
+            os.mkdir(path, 0o755)
+            os.chown(path, *owner)
+        for name, accounts in self.accounts.items():
+            self.write_list(self.file(name), accounts)
 
-    def add(self, name, limit=None):
-        """Makes the set `name`, with at most `limit` accounts; returns them."""
-        count, messages, octets = SETS[name]
-        accounts = [f"{name}{number:05}" for number in range(min(count, limit or count))]
-        for account in accounts:
-            make_maildir(os.path.join(self.root, account), account, messages, octets, self.owner)
-        with open(self.file(name), "w", encoding="ascii") as file:
+    def write_list(self, path, accounts):
+        with open(path, "w", encoding="ascii") as file:
             file.writelines(f"{account}:{PASSWORD}\n" for account in accounts)
-        self.accounts[name] = accounts
-        return accounts
 
     def file(self, name):
         return os.path.join(self.folder, f"accounts-{name}")
 
+    def split(self, name, count, parts):
+        """[(file of accounts, how many)]: the first `count` accounts of a set in so many files."""
+        files = []
+        for part in range(parts):
+            some = self.accounts[name][:count][part::parts]
+            path = f"{self.file(name)}-{part}"
+            self.write_list(path, some)
+            files.append((path, len(some)))
+        return files
+
+    def path(self, account):
+        return os.path.join(self.root, account)
+
+    def box(self, account):
+        return os.path.join(self.boxes, account)
+
     def names(self):
         return [account for accounts in self.accounts.values() for account in accounts]
+
+    def make(self, name):
+        """The Maildirs of a set, if they are not there yet."""
+        if name in self.generations:
+            return
+        for account in self.accounts[name]:
+            for part in ("", "cur", "new", "tmp"):
+                path = os.path.join(self.path(account), part)
+                os.mkdir(path, 0o700)
+                os.chown(path, *self.owner)
+        self.fill(name)
+
+    def fill(self, name):
+        _, count, octets = SETS[name]
+        self.generations[name] = self.generations.get(name, 0) + 1
+        for account in self.accounts[name]:
+            folder = os.path.join(self.path(account), "cur")
+            files = zip(file_names(account, count, self.generations[name]), texts(account, count, octets, name in CHEAP))
+            for number, (base, text) in enumerate(files, 1):
+                write_file(os.path.join(folder, base), text, self.owner, DATE + number)
+
+    def refill(self, name):
+        """What is left is removed, and as much new mail is put there."""
+        for account in self.accounts[name]:
+            for part in ("cur", "new"):
+                with os.scandir(os.path.join(self.path(account), part)) as files:
+                    for file in files:
+                        os.unlink(file.path)
+        self.fill(name)
+
+    def make_boxes(self, name):
+        """The same mail in mboxes."""
+        _, count, octets = SETS[name]
+        for account in self.accounts[name]:
+            with open(self.box(account), "wb") as file:
+                for text in texts(account, count, octets, name in CHEAP):
+                    file.write(b"From sender@example.org Tue Nov 14 22:13:20 2023\n" + text + b"\n")
+            os.chown(self.box(account), *self.owner)
+            os.chmod(self.box(account), 0o600)

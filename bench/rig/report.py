@@ -1,7 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""The table of figures, in Markdown."""
+"""Figures as JSON that can be put together, as a table in Markdown, and as pictures."""
+import json
 import os
 import platform
+import statistics
+
+from .work import ALL, WORKS
+
+TITLES = {"limit": "limit", "dovecot": "Dovecot", "courier": "Courier", "popa3d": "popa3d", "restante": "Restante"}
+BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
 
 
 def machine():
@@ -13,45 +20,86 @@ def machine():
                 model = line.split(":", 1)[1].strip()
                 break
     with open("/proc/meminfo", encoding="ascii") as file:
-        memory = int(file.readline().split()[1]) // 1024 // 1024
+        memory = round(int(file.readline().split()[1]) / 1024 / 1024)
     kernel = ".".join(platform.release().split(".")[:2])
     return f"{os.cpu_count()} cores, {model}, {memory} GiB, Linux {kernel}"
 
 
+# --- results: {"machine", "date", "versions": {server: text}, "works": {work: {server: {"rounds"} or {"failure"}}}} ---
+
+def read(paths):
+    """Several files as one; what comes later holds."""
+    results = {"versions": {}, "works": {}}
+    for path in paths:
+        with open(path, encoding="ascii") as file:
+            more = json.load(file)
+        results.update({key: more[key] for key in ("machine", "date")})
+        results["versions"].update(more["versions"])
+        for work, servers in more["works"].items():
+            results["works"].setdefault(work, {}).update(servers)
+    return results
+
+
+def write(results, path):
+    """Whole or not at all: a run may be ended at any time."""
+    with open(path + ".new", "w", encoding="ascii") as file:
+        json.dump(results, file, indent=1)
+    os.replace(path + ".new", path)
+
+
+def median(measured):
+    """Of a server's rounds, or None."""
+    rounds = (measured or {}).get("rounds")
+    return statistics.median(round_["value"] for round_ in rounds) if rounds else None
+
+
+# --- table ---
+
 def figure(value):
-    return f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
+    return f"{value:,.1f}" if value < 10 else f"{value:,.0f}"
 
 
-def kernel_note(row):
-    parts = [f"{name} " + ", ".join(f"{kind} {value:g}" for kind, value in rounds[-1]["kernel_kib"].items() if value)
-             for name, rounds in row["rounds"].items()]
-    return f"- {row['label']}: " + "; ".join(parts)
+def cell(work, measured):
+    value = median(measured)
+    if value is None:
+        return "-"
+    text = figure(value)
+    if work.unit == "KiB":
+        text += f" + {figure(sum(measured['rounds'][-1]['kernel_kib'].values()))}"
+    return text
 
 
-def verdict(row):
-    """Whether the target of a row is met: a ratio, or KiB of an idle session."""
-    if not row["target"] or "restante" not in row["median"]:
+def ratio(work, servers):
+    """To the best of the other servers: above 1 means Restante is better."""
+    ours = median(servers.get("restante"))
+    others = [median(servers.get(name)) for name in ("dovecot", "courier", "popa3d")]
+    others = [value for value in others if value]
+    if not ours or not others:
         return ""
-    if row["unit"] == "KiB":
-        return f"at most {row['target']:g} KiB: " + ("yes" if row["median"]["restante"] <= row["target"] else "no")
-    if "ratio" not in row:
-        return ""
-    return f"at least {row['target']:g}x: " + ("yes" if row["ratio"] >= row["target"] else "no")
+    return f"{ours / max(others):.1f}" if work.more_is_better else f"{min(others) / max(ours, 1e-9):.1f}"
 
 
 def table(results):
-    measured = [row for row in results["works"] if "failure" not in row]
-    names = sorted({name for row in measured for name in row["median"]})
-    lines = [f"{results['machine']}; {', '.join(results['versions'])}; {results['date']}", "",
-             "| work | unit | " + " | ".join(names) + " | ratio | target |", "|---|---|" + "--:|" * len(names) + "--:|---|"]
-    for row in measured:
-        cells = [figure(row["median"][name]) for name in names]
-        ratio = f"{row['ratio']:.1f}" if "ratio" in row else ""
-        lines.append(f"| {row['label']} | {row['unit']} | " + " | ".join(cells) + f" | {ratio} | {verdict(row)} |")
-    idle = [kernel_note(row) for row in measured if row["unit"] == "KiB"]
-    if idle:
-        lines += ["", "Kernel memory of an idle session, KiB, both ends of the connection:", "", *idle]
-    failures = [f"- {row['label']}: {row['failure']}" for row in results["works"] if "failure" in row]
-    if failures:
-        lines += ["", "Not measured:", "", *failures]
-    return "\n".join(lines)
+    names = [name for name in ALL if any(name in servers for servers in results["works"].values())]
+    versions = ", ".join(text for text in results["versions"].values() if text)
+    lines = [f"{results['machine']}; {versions}; {results['date']}", "",
+             "| work | unit | " + " | ".join(TITLES[name] for name in names) + " | ratio | reach | dream |",
+             "|---|---|" + "--:|" * (len(names) + 3)]
+    for work in WORKS:
+        servers = results["works"].get(work.name)
+        if servers:
+            cells = [cell(work, servers.get(name)) for name in names]
+            lines.append(f"| {work.label} | {work.unit} | " + " | ".join(cells) + f" | {ratio(work, servers)} | {work.reach} | {work.dream} |")
+    failures = [f"- {work.label}, {TITLES[name]}: {servers[name]['failure']}" for work in WORKS
+                for servers in [results["works"].get(work.name, {})] for name in ALL if "failure" in servers.get(name, {})]
+    return "\n".join(lines + (["", "Not measured:", "", *failures] if failures else []))
+
+
+def put_into(path, text):
+    """Replaces what is between the two marks of a document."""
+    with open(path, encoding="utf-8") as file:
+        document = file.read()
+    before, _, rest = document.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(before + BEGIN + "\n" + text + "\n\n" + END + after)

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import resource
 import sqlite3
 import subprocess
 
@@ -11,7 +12,7 @@ from .server import Failure, Server
 
 CONFIGURATION = """\
 listen {{
-	address = "127.0.0.1:{plain}"
+	address = "127.0.0.1:{none}"
 }}
 listen {{
 	address = "127.0.0.1:{tls}"
@@ -24,6 +25,8 @@ certificate {{
 worker {{
 	user = "{worker}"
 	empty_root = "{folder}/empty"
+	processes = {workers}
+	max_sessions = {sessions}
 }}
 auth {{
 	user = "{auth}"
@@ -32,6 +35,7 @@ auth {{
 }}
 keeper {{
 	user = "{keeper}"
+	max_open = {sessions}
 }}
 mail {{
 	root = "{mail}"
@@ -42,10 +46,20 @@ log {{
 }}
 """
 WORKER_UID, AUTH_UID = 61184, 61185
+MASTER_FILES = 1 << 20  # descriptors the server asks for
 
 # A hash of the sessions that only sit there: each of 10,000 accounts logs in once, which would measure nothing but
 # yescrypt for minutes. All others have the hash `restante user add` makes.
 QUICK_SETTING = b"$5$rounds=1000$sittingstill"
+
+
+def hard_limit():
+    """Descriptors of a process: what the server can raise it to as root, or what there is."""
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (MASTER_FILES, MASTER_FILES))
+    except ValueError:
+        pass
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 
 
 def quick_hash():
@@ -56,6 +70,7 @@ def quick_hash():
 
 class Restante(Server):
     name = "restante"
+    index_files = ("restante.index",)
 
     def __init__(self, folder, maildrops, certificate, build):
         super().__init__(folder, maildrops, certificate)
@@ -67,18 +82,25 @@ class Restante(Server):
         return os.path.join(self.build, "src", *path)
 
     def prepare(self):
+        self.write_configuration()
         if self.prepared:
             return
         os.makedirs(os.path.join(self.folder, "empty"), 0o755)
         accounts = os.path.join(self.folder, "accounts")
         os.makedirs(accounts, 0o700)
-        with open(self.conf, "w", encoding="ascii") as file:
-            file.write(CONFIGURATION.format(folder=self.folder, mail=self.maildrops.root, cert=self.certificate[0],
-                                            key=self.certificate[1], worker=WORKER_UID, auth=AUTH_UID,
-                                            keeper=self.maildrops.owner[0], **self.ports))
         os.chown(accounts, AUTH_UID, AUTH_UID)
         self.add_accounts(os.path.join(accounts, "accounts.sqlite"))
         self.prepared = True
+
+    def write_configuration(self):
+        """All as it comes, unless very many sessions are to be held: then a worker for as many as it may have
+        descriptors for, where the limit cannot be raised."""
+        sessions = max(10000, self.work.connections + 1000)
+        workers = 0 if sessions <= 10000 else max(os.cpu_count(), -(-sessions * 4 // (3 * hard_limit())))
+        with open(self.conf, "w", encoding="ascii") as file:
+            file.write(CONFIGURATION.format(folder=self.folder, mail=self.maildrops.root, cert=self.certificate[0],
+                                            key=self.certificate[1], worker=WORKER_UID, auth=AUTH_UID, workers=workers,
+                                            sessions=sessions, keeper=self.maildrops.owner[0], **self.ports))
 
     def add_accounts(self, path):
         """The first through `restante user add`; the others get its hash, which takes it tens of milliseconds, by SQL."""

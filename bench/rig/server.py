@@ -32,17 +32,21 @@ def make_certificate(folder, kind):
 
 
 class Server:
-    """What Dovecot and Restante have in common. A subclass writes its files and gives its command."""
+    """What the servers have in common. A subclass writes its files and gives its command."""
 
     name = ""
+    tls = ("none", "stls", "tls")  # what it can do
+    index_files = ()  # in a Maildir: what it may be asked to forget
 
     def __init__(self, folder, maildrops, certificate):
         self.folder = os.path.join(folder, self.name)
         self.maildrops = maildrops
         self.certificate = certificate
-        self.ports = {"plain": free_port(), "tls": free_port()}
-        self.ports["stls"] = self.ports["plain"]
+        self.ports = {"none": free_port(), "tls": free_port()}
+        self.ports["stls"] = self.ports["none"]
         self.process = None
+        self.work = None  # what it was started for
+        self.broken = False  # it does not start
         os.mkdir(self.folder, 0o755)
 
     def prepare(self):
@@ -52,15 +56,39 @@ class Server:
     def command(self):
         raise NotImplementedError
 
-    @property
-    def log(self):
-        return os.path.join(self.folder, "log")
+    def version(self):
+        raise NotImplementedError
+
+    def prefix(self):
+        """What the load generator is started through."""
+        return []
+
+    def can(self, work):
+        return self.name in work.servers and work.tls in self.tls and not self.broken
+
+    def refill(self, mail):
+        """Gives the accounts of a set the mail they had at first."""
+        self.maildrops.refill(mail)
+
+    def forget(self, mail):
+        """Removes indexes."""
+        for account in self.maildrops.accounts[mail]:
+            for name in os.listdir(self.maildrops.path(account)):
+                if name.startswith(self.index_files):
+                    os.unlink(os.path.join(self.maildrops.path(account), name))
 
     @property
     def pid(self):
         return self.process.pid
 
-    def start(self):
+    def serves(self, work):
+        """It runs, in a way that will do for this work."""
+        del work
+        return self.process is not None and self.process.poll() is None
+
+    def start(self, work):
+        self.stop()
+        self.work = work
         self.prepare()
         with open(os.path.join(self.folder, "output"), "ab") as output:
             self.process = subprocess.Popen(self.command(), stdout=output, stderr=output, stdin=subprocess.DEVNULL,
@@ -69,12 +97,13 @@ class Server:
         while not self.greets():
             if self.process.poll() is not None or time.monotonic() > end:
                 self.stop()
+                self.broken = True
                 raise Failure(f"{self.name} did not start; see output and log in {self.folder}")
             time.sleep(0.1)
 
     def greets(self):
         try:
-            with socket.create_connection(("127.0.0.1", self.ports["plain"]), 2) as sock:
+            with socket.create_connection(("127.0.0.1", self.ports["none"]), 2) as sock:
                 return sock.recv(512).startswith(b"+OK")
         except OSError:
             return False

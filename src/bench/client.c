@@ -16,6 +16,7 @@ struct step_row {
 	uint8_t verb; /* enum pop_verb; POP_VERBS: nothing is sent */
 	uint8_t each; /* once for each message */
 	uint8_t body; /* the reply is a message */
+	uint8_t may_fail;
 	int (*status)(struct client *client, struct span text, struct error *error);
 	int (*line)(struct client *client, struct span line, struct error *error);
 	int (*end)(struct client *client, struct error *error);
@@ -188,7 +189,7 @@ static const struct step_row step_rows[STEPS] = {
     [STEP_STLS] = {.verb = POP_STLS},
     [STEP_USER] = {.verb = POP_USER},
     [STEP_PASS] = {.verb = POP_PASS, .end = pass_end},
-    [STEP_CAPA] = {.verb = POP_CAPA},
+    [STEP_CAPA] = {.verb = POP_CAPA, .may_fail = 1}, /* a server need not know it */
     [STEP_STAT] = {.verb = POP_STAT, .status = stat_status},
     [STEP_LIST] = {.verb = POP_LIST, .line = list_line, .end = list_end},
     [STEP_UIDL] = {.verb = POP_UIDL, .line = uidl_line, .end = uidl_end},
@@ -282,6 +283,8 @@ static int take_status(struct client *client, struct span line, struct error *er
 	struct span indicator = span_cut(&rest, ' ');
 	if (!span_equal(indicator, SPAN("+OK"))) {
 		bool refused = span_equal(indicator, SPAN("-ERR"));
+		if (refused && row->may_fail)
+			return reply_done(client, error);
 		char text[200];
 		for (size_t i = 0; i < sizeof(text); i++)
 			text[i] = i >= line.len                               ? '\0'

@@ -34,6 +34,7 @@ static const struct talk {
     {"poll",     LOGIN "+OK 3 12\r\n",                                                ERR_CORRUPT, "3 messages, not 2"            },
     {"poll",     LOGIN "+OK 2 12\r\n+OK\r\n+OK\r\n",                                  ERR_PEER,    "nothing asked for"            },
     {"poll",     GREETING "+OK\r\n",                                                  ERR_CLOSED,  "closed the connection at PASS"},
+    {"uidl",     LOGIN "-ERR what?\r\n+OK\r\n1 a\r\n2 b\r\n.\r\n+OK\r\n",             ERR_NONE,    ""                             },
     {"uidl",     LOGIN "+OK\r\nUIDL\r\n.\r\n+OK\r\n1 a\r\n2 b\r\n.\r\n+OK\r\n",       ERR_NONE,    ""                             },
     {"uidl",     LOGIN "+OK\r\n.\r\n+OK\r\n1 a\r\n.\r\n",                             ERR_CORRUPT, "UIDL gives 1 messages, not 2" },
     {"uidl",     LOGIN "+OK\r\n.\r\n+OK\r\n1 a\r\n3 b\r\n",                           ERR_SYNTAX,  "message-number 2"             },
