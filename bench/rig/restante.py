@@ -28,6 +28,11 @@ worker {{
 	processes = {workers}
 	max_sessions = {sessions}
 }}
+limits {{
+	sessions_per_address = 0
+	before_login_per_address = 0
+	autologout = 1h
+}}
 auth {{
 	user = "{auth}"
 	accounts = "{folder}/accounts/accounts.sqlite"
