@@ -97,6 +97,11 @@ int conn_send_file(struct conn *conn, int file, uint64_t offset, uint64_t length
 	return count == 0 ? ERR_CORRUPT : plain_result(count, ret_count);
 }
 
+void conn_limit_unsent(struct conn *conn, unsigned octets)
+{
+	(void)setsockopt(conn->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &octets, sizeof octets);
+}
+
 uint32_t conn_unacked(const struct conn *conn)
 {
 	int left;

@@ -32,6 +32,8 @@ int conn_write(struct conn *conn, struct span octets, bool more, size_t *ret_cou
  * early. */
 int conn_send_file(struct conn *conn, int file, uint64_t offset, uint64_t length, size_t *ret_count);
 
+/* From now on the kernel takes no more than so many octets that cannot go out yet. */
+void conn_limit_unsent(struct conn *conn, unsigned octets);
 /* Octets on their way that the peer has not acknowledged. */
 uint32_t conn_unacked(const struct conn *conn);
 /* Octets are on their way, and the peer's machine has answered nothing for this time, though asked several

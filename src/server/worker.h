@@ -26,6 +26,8 @@ enum {
 	WORKER_OUT_SIZE =
 	    196608, /* octets of replies written at once, and kept for a client that does not read */
 	WORKER_SEND_FILE_MIN = 16384, /* octets from which on sendfile() is cheaper than copying */
+	WORKER_WAITING_MANY = 32,  /* sessions whose clients do not read; from then on each has less room */
+	WORKER_UNSENT_MAX = 65536, /* octets: that much, in the kernel */
 	WORKER_LISTENERS_MAX = 32,
 	WORKER_ACCEPT_MAX = 16,       /* connections taken before the loop looks at others again */
 	WORKER_PROBE_EVERY = 16,      /* how often a calm listener is asked for more than one */
@@ -121,6 +123,7 @@ struct session {
 
 	uint64_t began_ms, octets_in, octets_out;
 	uint64_t moved_ms; /* when an octet last came in, went out, or was acknowledged */
+	bool narrow;       /* the kernel takes less for it */
 	bool stranger;     /* counted as not logged in */
 	struct network network;
 	uint32_t unacked; /* octets of ours that the client had not acknowledged when last looked */
@@ -180,6 +183,7 @@ struct worker {
 	uint32_t *free_slots;   /* a stack of free_count */
 	uint32_t free_count;
 	uint32_t session_count;
+	uint32_t waiting;          /* sessions that wait for their clients to read */
 	uint32_t strangers;        /* sessions that have not logged in */
 	struct tally strangers_of; /* networks */
 	bool short_of_memory;

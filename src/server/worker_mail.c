@@ -120,9 +120,11 @@ static unsigned batch_max(const struct worker *worker)
 {
 	enum { SHARE = 8 };
 	uint32_t left = worker->body_fds_max - worker->body_fds;
+	/* One for each session comes first: clients that stop reading keep what they have. */
+	uint32_t spare = left > worker->session_count ? left - worker->session_count : 0;
 	if (left == 0)
 		return 0;
-	return left / SHARE >= IPC_BODIES_MAX ? IPC_BODIES_MAX : left / SHARE + 1;
+	return spare / SHARE >= IPC_BODIES_MAX ? IPC_BODIES_MAX : spare / SHARE + 1;
 }
 
 bool mail_body(struct session *session, struct span input)

@@ -26,6 +26,8 @@ static void poll_for(struct session *session, int events)
 {
 	if (session->events == events)
 		return; /* each change costs system calls */
+	session->worker->waiting += events == UV_WRITABLE;
+	session->worker->waiting -= session->events == UV_WRITABLE;
 	session->events = (uint8_t)events;
 	if (events)
 		(void)uv_poll_start(&session->poll, events, on_ready);
@@ -69,10 +71,21 @@ bool session_is_lost(const struct session *session)
 	       conn_is_silent(&session->conn, limit_ms);
 }
 
+/* The kernel would take megabytes for each client that does not read. A few may have them, which makes them
+ * faster; with many, its memory for all connections would run out, and everybody's suffer. */
+static void consider_room(struct session *session)
+{
+	if (session->narrow || session->worker->waiting < WORKER_WAITING_MANY)
+		return;
+	session->narrow = true;
+	conn_limit_unsent(&session->conn, WORKER_UNSENT_MAX);
+}
+
 int session_write(struct session *session, struct span octets, bool more, size_t *ret_sent)
 {
 	int err = ERR_NONE;
 	*ret_sent = 0;
+	consider_room(session);
 	while (!err && *ret_sent < octets.len) {
 		size_t count = 0;
 		err = conn_write(&session->conn, span_after(octets, *ret_sent), more, &count);
@@ -378,6 +391,7 @@ void session_end(struct session *session, const char *result)
 	log_end_of(session, result);
 	session->protocol->release(session);
 	limit_leave(session);
+	session->worker->waiting -= session->events == UV_WRITABLE;
 	uv_close((uv_handle_t *)&session->poll, on_closed); /* before the descriptor it polls is closed */
 	conn_finish(&session->conn);
 	if (session->in.ptr)
