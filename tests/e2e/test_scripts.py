@@ -4,6 +4,7 @@
 import pytest
 
 import transcript
+from daemon import Client
 
 ACCOUNT_PASSWORD = b"sesame"
 PLAYS = [(one, over) for one in transcript.read_all() if not one.machine for over in one.over]
@@ -35,6 +36,19 @@ def test_transcript(daemon, home, account, one, over):
             name, folder = name + ":2,S", "cur"
         files.append(daemon.deliver(home, message.raw, name, folder))
     deleted = transcript.play_pop(one, daemon.connect(over), daemon.tls_context())
+    assert {number for number, path in enumerate(files, 1) if not path.exists()} == deleted
+
+
+@pytest.mark.parametrize("one", transcript.read_all("several"), ids=lambda one: one.name)
+def test_several_sessions(make_daemon, one):
+    server = make_daemon(certificates=False, maildrop=" ".join(f"{name} = {value}" for name, value in one.settings.items()))
+    home = server.add_account("alice")
+    files = [server.deliver(home, message.raw, message.uid.decode()) for message in one.messages]
+    server.start()
+
+    def connect():
+        return Client(server.port)
+    deleted = transcript.play_several(one, connect)
     assert {number for number, path in enumerate(files, 1) if not path.exists()} == deleted
 
 

@@ -2,6 +2,7 @@
 """Transcripts of tests/script (README.md there), for playing against the daemon."""
 
 import re
+import time
 from dataclasses import dataclass, field
 
 from daemon import ROOT, wire_form
@@ -35,6 +36,7 @@ class Transcript:
     machine: str = ""  # why it is not for the daemon
     messages: list = field(default_factory=list)
     steps: list = field(default_factory=list)  # (line number, mark, text)
+    settings: dict = field(default_factory=dict)  # of the section maildrop, in a transcript of several sessions
     recipients: dict = field(default_factory=dict)  # of LMTP: address, and what RCPT finds
 
 
@@ -65,6 +67,8 @@ def take_directive(transcript, word, text):
         transcript.password = unescape(text)
     elif word == b"over":
         transcript.over = tuple(text.decode().split())
+    elif word in (b"takeover", b"sharing"):
+        transcript.settings[word.decode()] = text.decode()
     elif word == b"recipient":
         address, _, verdict = text.partition(b" ")
         transcript.recipients[unescape(address)] = verdict or b"ok"
@@ -149,6 +153,36 @@ def play(transcript, client, take):
         except (AssertionError, EOFError) as error:
             raise AssertionError(f"{transcript.name}:{number}: {type(error).__name__} {error}") from None
     client.close()
+
+
+def play_several(transcript, connect):
+    """Plays a transcript of several sessions, named by digits; connect() makes a client that has read the greeting. Returns the
+    numbers of the messages that must be gone."""
+    clients, deleted = {}, set()
+    for number, mark, text in transcript.steps:
+        name, mark = (mark[0], mark[1:]) if mark[0].isdigit() else ("", mark)
+        if name and name not in clients:
+            clients[name] = connect()
+            expected_prefix(clients[name], b"+OK")
+        try:
+            if mark in ("C:", "c:"):
+                clients[name].send(unescape(text) + (b"\r\n" if mark == "C:" else b""))
+            elif mark == "S:":
+                expected_line(clients[name], text)
+            elif mark == "S*":
+                expected_prefix(clients[name], text)
+            elif mark == "S%":
+                expected_message(clients[name], transcript.messages[int(text) - 1].raw)
+            elif mark == "T:":
+                time.sleep(float(text.rstrip(b"s")))
+            else:
+                assert mark == "=", mark
+                deleted |= take_event(clients.get(name), None, *text.decode().split())
+        except (AssertionError, EOFError) as error:
+            raise AssertionError(f"{transcript.name}:{number}: {type(error).__name__} {error}") from None
+    for client in clients.values():
+        client.close()
+    return deleted
 
 
 def take_event(client, context, word, *numbers):
