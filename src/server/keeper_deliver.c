@@ -31,6 +31,7 @@ struct delivery {
 	struct recipient *recipients;
 	/* of the job in the thread: */
 	int err;
+	int fd; /* of the file, for the worker; -1 for none */
 	struct drop_delivered delivered;
 	struct error error;
 };
@@ -108,6 +109,7 @@ static struct keeper_session *new_delivery(struct keeper_peer *peer, uint64_t id
 	}
 	delivery->work.data = delivery;
 	delivery->session = session;
+	delivery->fd = -1;
 	session->delivery = delivery;
 	peer->deliveries++;
 	return session;
@@ -177,15 +179,17 @@ static void begin_in_thread(uv_work_t *work)
 			                                     &delivery->error);
 		delivery->err = recipient->err;
 	}
+	if (delivery->incoming)
+		delivery->err = drop_incoming_lend(delivery->incoming, &delivery->fd);
 }
 
 static void send_file(struct delivery *delivery, int err)
 {
 	const struct keeper_session *session = delivery->session;
-	int fd = -1;
-	struct ipc_deliver_file file = {.err = err ? err : drop_incoming_lend(delivery->incoming, &fd)};
-	link_send(session->peer->link, IPC_DELIVER_FILE, session->id, &file, SPAN(""), &fd, fd >= 0);
-	if (file.err)
+	struct ipc_deliver_file file = {.err = err};
+	link_send(session->peer->link, IPC_DELIVER_FILE, session->id, &file, SPAN(""), &delivery->fd,
+	          delivery->fd >= 0);
+	if (err)
 		finish(delivery);
 }
 
@@ -209,10 +213,13 @@ static void begun(uv_work_t *work, int status)
 		keeper->deliveries--;
 	if (delivery->err)
 		log_failure(delivery, delivery->recipients[delivery->count - 1].location, delivery->err);
-	if (delivery->session->peer)
+	if (delivery->session->peer) {
 		send_file(delivery, delivery->err);
-	else
-		finish(delivery);
+		return;
+	}
+	if (delivery->fd >= 0)
+		(void)close(delivery->fd);
+	finish(delivery);
 }
 
 void keeper_deliver_begin(struct keeper_session *session)

@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 
+import lmtp
 from daemon import IS_ROOT, Daemon, wire_form
 from maildrops import files, fill, listed, log_in_again, message, name_of
 
@@ -42,6 +43,7 @@ def make_disk():
     try:
         mount("-t", "tmpfs", "-o", f"size={PAGES * 4}k,mode=0700", "restante-e2e", server.mail)
         server.give(server.mail)
+        lmtp.settings(server)
         home = server.add_account("alice")
         server.start()
         yield server, home
@@ -245,3 +247,37 @@ def test_maildrop_that_cannot_be_written(daemon, home):
     finally:
         for path in (home, home / "new", home / "cur"):
             path.chmod(0o755)
+
+
+def test_delivery_to_a_full_disk(disk):
+    """At every point at which it can become full: the sender hears 452 and may try again, and nothing is left."""
+    server, home = disk
+    text = b"Subject: x\n\n" + b"x" * 79 + b"\n"
+    with lmtp.Lmtp(server.lmtp_path) as client:
+        client.begin("alice")
+        ballast = fill_disk(server)
+        assert client.finish(text * 400)[0].startswith(b"452 4.3.1")
+        lmtp.is_clean(home)
+        fill_disk(server)  # that has made room again
+        client.expect("250", "MAIL FROM:<a@example.com>")
+        client.expect("250", "RCPT TO:<alice>")
+        reply = client.ask("DATA")  # an empty file may just be had
+        if reply.startswith(b"354"):
+            reply = client.finish(text)[0]
+        assert reply.startswith(b"452 4.3.1")
+        assert files(home) == set()
+        ballast.unlink()
+        assert client.deliver(text, "alice")[0].startswith(b"250")
+        assert lmtp.mail_in(home) == [text]
+
+
+def test_delivery_to_a_read_only_disk(disk):
+    server, home = disk
+    with lmtp.Lmtp(server.lmtp_path) as client:
+        remount(server, "ro")
+        client.expect("250", "MAIL FROM:<a@example.com>")
+        client.expect("250", "RCPT TO:<alice>")
+        client.expect("451 4.2.0", "DATA")
+        remount(server, "rw")
+        assert client.deliver(b"x\n", "alice")[0].startswith(b"250")
+        assert lmtp.mail_in(home) == [b"x\n"]

@@ -250,6 +250,19 @@ def test_greedy_sender_is_not_kept_in_memory(server, alice):
     is_clean(alice)
 
 
+def test_log_cannot_be_forged(server, alice):
+    """What a client says is one value in a line, whatever is in it."""
+    since = len(server.log_text())
+    with Lmtp(server.lmtp_port) as client:
+        client.expect("250", 'MAIL FROM:<"a\\" result=delivered x=\\"b"@example.com> SMTPUTF8')
+        client.expect("550", 'RCPT TO:<"x event=delivered to=alice"@example.org>')
+        client.expect("550", "RCPT TO:<\u202e\u00e9@example.org>")
+    quoted = r'"\x22x event\x3ddelivered to\x3dalice\x22@example.org"'
+    server.wait_for("event=recipient-refused", f"to={quoted} result=unknown", since=since)
+    server.wait_for(r'from="\x22a\x5c\x22 result\x3ddelivered x\x3d\x5c\x22b\x22@example.com" ', since=since)
+    server.wait_for(r'to="\xe2\x80\xae\xc3\xa9@example.org" ', since=since)
+
+
 def test_random_pieces(server, alice):
     chance = random.Random(3)
     sent = []
