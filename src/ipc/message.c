@@ -28,14 +28,17 @@ enum {
 static bool opened_fits(const void *fixed, struct span tail, unsigned fd_count)
 {
 	const struct ipc_drop_opened *opened = fixed;
-	return fd_count ? tail.len == 0 && opened->listing_octets > 0 : tail.len == opened->listing_octets;
+	if (fd_count)
+		return tail.len == 0 && opened->listing_octets > 0 && opened->listing_id > 0;
+	return tail.len == opened->listing_octets && opened->listing_id == 0;
 }
 
 static bool listed_fits(const void *fixed, struct span tail, unsigned fd_count)
 {
 	const struct ipc_drop_listed *listed = fixed;
 	(void)tail;
-	return (listed->err == ERR_NONE) == (fd_count == 1);
+	bool good = listed->err == ERR_NONE;
+	return good == (fd_count == 1) && good == (listed->listing_id > 0);
 }
 
 static bool body_fits(const void *fixed, struct span tail, unsigned fd_count)

@@ -254,13 +254,15 @@ struct ipc_drop_opened {
 	uint32_t reserved;
 	uint64_t octets; /* of all messages, on the wire */
 	uint64_t
-	    listing_octets; /* length of the listing, as tail or in the memory file; 0: to be asked for */
+	    listing_octets;  /* length of the listing, as tail or in the memory file; 0: to be asked for */
+	uint64_t listing_id; /* of a memory file: the same number is the same listing; else 0 */
 };
 
 struct ipc_drop_listed {
 	int32_t err; /* 0, then the descriptor is there */
 	uint32_t reserved;
 	uint64_t listing_octets; /* length of the memory file */
+	uint64_t listing_id;     /* likewise */
 };
 
 struct ipc_drop_failed {

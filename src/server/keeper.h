@@ -22,14 +22,15 @@ enum {
 
 struct keeper_listing {
 	struct drop_identity identity;
-	int fd; /* a sealed memory file */
+	int fd;      /* a sealed memory file */
+	uint64_t id; /* never another listing's */
 	uint64_t octets, used;
 };
 
 struct keeper_listings {
 	struct keeper_listing kept[KEEPER_LISTINGS_MAX];
 	unsigned count, max; /* as the limit on descriptors allows */
-	uint64_t octets, turn;
+	uint64_t octets, turn, last_id;
 };
 
 struct keeper {
@@ -123,12 +124,11 @@ int keeper_keep(struct keeper_session *session);
 
 /* --- keeper_listing.c --- */
 
-/* A descriptor of the caller's own for the listing of this identity; -1 for none. */
+/* The listing of this identity, with a descriptor of the caller's own. ERR_NOTFOUND. */
 int keeper_listing_find(struct keeper_listings *listings, const struct drop_identity *identity,
-                        uint64_t *ret_octets);
-/* Keeps a sealed memory file, by a descriptor of its own, and lets go of the oldest ones. */
-void keeper_listing_keep(struct keeper_listings *listings, const struct drop_identity *identity, int fd,
-                         uint64_t octets);
+                        struct keeper_listing *ret);
+/* Gives *listing its number, keeps it, by a descriptor of its own, and lets go of the oldest ones. */
+void keeper_listing_keep(struct keeper_listings *listings, struct keeper_listing *listing);
 void keeper_listings_finish(struct keeper_listings *listings);
 
 /* --- keeper_drop.c: likewise --- */

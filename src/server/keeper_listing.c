@@ -36,37 +36,39 @@ static unsigned find(const struct keeper_listings *listings, const struct drop_i
 }
 
 int keeper_listing_find(struct keeper_listings *listings, const struct drop_identity *identity,
-                        uint64_t *ret_octets)
+                        struct keeper_listing *ret)
 {
 	unsigned at = find(listings, identity);
-	if (at == listings->count)
-		return -1;
-	int fd = fcntl(listings->kept[at].fd, F_DUPFD_CLOEXEC, 0);
+	int fd = at == listings->count ? -1 : fcntl(listings->kept[at].fd, F_DUPFD_CLOEXEC, 0);
 	if (fd < 0)
-		return -1;
+		return ERR_NOTFOUND;
 	listings->kept[at].used = ++listings->turn;
-	*ret_octets = listings->kept[at].octets;
-	return fd;
+	*ret = listings->kept[at];
+	ret->fd = fd;
+	return ERR_NONE;
 }
 
-void keeper_listing_keep(struct keeper_listings *listings, const struct drop_identity *identity, int fd,
-                         uint64_t octets)
+void keeper_listing_keep(struct keeper_listings *listings, struct keeper_listing *listing)
 {
-	if (octets > KEEPER_LISTINGS_OCTETS || !listings->max || find(listings, identity) < listings->count)
-		return;
+	const struct drop_identity *identity = &listing->identity;
+	uint64_t octets = listing->octets;
+	listing->id = ++listings->last_id;
 	/* An older listing of the same maildrop is of no use any more. */
 	for (unsigned i = 0; i < listings->count; i++)
 		if (listings->kept[i].identity.device == identity->device &&
 		    listings->kept[i].identity.inode == identity->inode)
 			forget(listings, i--);
+	if (octets > KEEPER_LISTINGS_OCTETS || !listings->max)
+		return;
 	while (listings->count &&
 	       (listings->count >= listings->max || octets > KEEPER_LISTINGS_OCTETS - listings->octets))
 		forget_oldest(listings);
-	int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	if (own < 0)
+	int fd = fcntl(listing->fd, F_DUPFD_CLOEXEC, 0);
+	if (fd < 0)
 		return;
-	listings->kept[listings->count++] = (struct keeper_listing){
-	    .identity = *identity, .fd = own, .octets = octets, .used = ++listings->turn};
+	listings->kept[listings->count] = *listing;
+	listings->kept[listings->count].fd = fd;
+	listings->kept[listings->count++].used = ++listings->turn;
 	listings->octets += octets;
 }
 

@@ -127,21 +127,35 @@ static void log_opening(const struct keeper_session *session, const struct openi
 	}
 }
 
-/* Sends the listing along if it is at hand. Takes the blob. */
+/* The listing in a memory file: the one just made, which is kept, or one that was. The descriptor is the
+ * caller's. ERR_NOTFOUND: it has to be made. */
+static int find_listing(struct keeper_session *session, struct opening *made, struct keeper_listing *ret)
+{
+	struct drop_identity identity;
+	struct keeper_listings *listings = &session->keeper->listings;
+	int err = drop_identify(session->drop, &identity);
+	if (err || !made || made->blob < 0)
+		return err ? err : keeper_listing_find(listings, &identity, ret);
+	*ret = (struct keeper_listing){.identity = identity, .fd = made->blob, .octets = made->size};
+	made->blob = -1;
+	keeper_listing_keep(listings, ret);
+	return ERR_NONE;
+}
+
+/* Sends the listing along if it is at hand. */
 static void send_opened(struct keeper_session *session, struct opening *opening)
 {
+	struct keeper_listing listing = {.fd = -1};
 	struct ipc_drop_opened opened = {.count = drop_count(session->drop),
-	                                 .octets = drop_octets(session->drop)};
+	                                 .octets = drop_octets(session->drop),
+	                                 .listing_octets = opening->size};
 	struct span tail = {opening->block, opening->block ? opening->size : 0};
-	struct keeper_listings *listings = &session->keeper->listings;
-	struct drop_identity identity;
-	int fd = opening->blob;
-	opened.listing_octets = opening->size;
-	opening->blob = -1;
-	if (fd < 0 && !opening->block && drop_identify(session->drop, &identity) == ERR_NONE)
-		fd = keeper_listing_find(listings, &identity, &opened.listing_octets);
-	session->listed = fd >= 0 || opening->block;
-	keeper_send(session, IPC_DROP_OPENED, &opened, tail, &fd, fd >= 0);
+	if (!opening->block && find_listing(session, opening, &listing) == ERR_NONE) {
+		opened.listing_octets = listing.octets;
+		opened.listing_id = listing.id;
+	}
+	session->listed = listing.fd >= 0 || opening->block;
+	keeper_send(session, IPC_DROP_OPENED, &opened, tail, &listing.fd, listing.fd >= 0);
 }
 
 static void send_failed(struct link *link, uint64_t session, int err)
@@ -366,10 +380,15 @@ int keeper_open(struct keeper_peer *peer, const struct ipc_in *in, const char **
 
 /* --- listing --- */
 
-static void send_listed(struct keeper_session *session, int err, int fd, uint64_t octets)
+/* `err`, or the listing, whose descriptor is sent away. */
+static void send_listed(struct keeper_session *session, int err, const struct keeper_listing *listing)
 {
-	struct ipc_drop_listed listed = {.err = err, .listing_octets = octets};
-	keeper_send(session, IPC_DROP_LISTED, &listed, SPAN(""), &fd, fd >= 0);
+	struct ipc_drop_listed listed = {.err = err};
+	if (err == ERR_NONE) {
+		listed.listing_octets = listing->octets;
+		listed.listing_id = listing->id;
+	}
+	keeper_send(session, IPC_DROP_LISTED, &listed, SPAN(""), &listing->fd, err == ERR_NONE);
 }
 
 static void list_in_thread(uv_work_t *work)
@@ -403,17 +422,18 @@ static void list_done(uv_work_t *work, int status)
 {
 	struct opening *opening = work->data;
 	struct keeper_session *session = opening->job.session;
-	struct drop_identity identity;
+	struct keeper_listing listing = {.fd = -1};
 	(void)status;
 	session->working = false;
+	if (opening->err == ERR_NONE)
+		opening->err = find_listing(session, opening, &listing);
 	log_listing(session, opening);
-	if (opening->err == ERR_NONE && drop_identify(session->drop, &identity) == ERR_NONE)
-		keeper_listing_keep(&session->keeper->listings, &identity, opening->blob, opening->size);
-	if (!session->peer) {
-		keeper_end(session);
+	if (session->peer) {
+		send_listed(session, opening->err, &listing);
 	} else {
-		send_listed(session, opening->err, opening->err ? -1 : opening->blob, opening->size);
-		opening->blob = opening->err ? opening->blob : -1;
+		if (listing.fd >= 0)
+			(void)close(listing.fd);
+		keeper_end(session);
 	}
 	drop_block(opening);
 	free(opening);
@@ -421,31 +441,28 @@ static void list_done(uv_work_t *work, int status)
 
 int keeper_list(struct keeper_session *session, const char **why)
 {
+	struct keeper_listing listing;
 	if (session->listed) {
 		*why = "asks for its listing twice";
 		return ERR_PEER;
 	}
 	session->listed = true;
-	uint64_t octets;
-	struct drop_identity identity;
-	int fd = -1;
-	if (drop_identify(session->drop, &identity) == ERR_NONE)
-		fd = keeper_listing_find(&session->keeper->listings, &identity, &octets);
-	if (fd >= 0) {
-		send_listed(session, ERR_NONE, fd, octets);
+	if (find_listing(session, NULL, &listing) == ERR_NONE) {
+		send_listed(session, ERR_NONE, &listing);
 		return ERR_NONE;
 	}
 	struct opening *job = calloc(1, sizeof *job);
 	if (job) {
-		job->job.session = session;
-		job->drop = session->drop;
-		job->blob = -1;
-		job->count = drop_count(session->drop);
-		job->octets = drop_octets(session->drop);
+		*job = (struct opening){.job.session = session,
+		                        .drop = session->drop,
+		                        .blob = -1,
+		                        .count = drop_count(session->drop),
+		                        .octets = drop_octets(session->drop)};
 		if (keeper_queue(&job->job, job, list_in_thread, list_done) == ERR_NONE)
 			return ERR_NONE;
+		session->working = false;
 		free(job);
 	}
-	send_listed(session, ERR_NOMEM, -1, 0);
+	send_listed(session, ERR_NOMEM, &listing);
 	return ERR_NONE;
 }

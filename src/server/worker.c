@@ -137,6 +137,7 @@ static void on_sweep(uv_timer_t *timer)
 			session_end(session, "no answer");
 	}
 	limit_measure(worker);
+	listings_sweep(worker, now_ms);
 	for (unsigned i = 0; i < worker->listener_count && !worker->draining; i++)
 		if (!worker->listeners[i].listening)
 			(void)watch(&worker->listeners[i]);

@@ -29,11 +29,13 @@ enum {
 	WORKER_WAITING_MANY = 32,  /* sessions whose clients do not read; from then on each has less room */
 	WORKER_UNSENT_MAX = 65536, /* octets: that much, in the kernel */
 	WORKER_LISTENERS_MAX = 32,
-	WORKER_ACCEPT_MAX = 16,       /* connections taken before the loop looks at others again */
-	WORKER_PROBE_EVERY = 16,      /* how often a calm listener is asked for more than one */
-	WORKER_TURN_OCTETS = 1048576, /* in and out of one session before the loop looks at others again */
-	WORKER_SWEEP_MS = 1000,       /* how often timeouts are looked for */
-	WORKER_FDS_OWN = 16,          /* descriptors of the worker itself, beside its listeners */
+	WORKER_ACCEPT_MAX = 16,         /* connections taken before the loop looks at others again */
+	WORKER_PROBE_EVERY = 16,        /* how often a calm listener is asked for more than one */
+	WORKER_TURN_OCTETS = 1048576,   /* in and out of one session before the loop looks at others again */
+	WORKER_SWEEP_MS = 1000,         /* how often timeouts are looked for */
+	WORKER_FDS_OWN = 16,            /* descriptors of the worker itself, beside its listeners */
+	WORKER_LISTINGS_IDLE = 64,      /* long listings kept mapped that no session has just now */
+	WORKER_LISTING_IDLE_MS = 60000, /* and how long */
 	WORKER_SLOT_BITS = 24, /* of a session's number: its place in the table; the rest never repeats */
 };
 
@@ -110,12 +112,11 @@ struct session {
 	struct buf out;  /* output the socket had no room for */
 	size_t out_sent; /* octets of `out` that are gone */
 
-	char *user;    /* account name once logged in */
-	char *listing; /* mapped when listing_mapped, else from malloc; NULL while it was not needed */
-	uint64_t listing_size;
-	bool listing_mapped;
-	unsigned char *marks;      /* of deletion; NULL while there is none */
-	struct worker_body *ahead; /* messages opened ahead, from ahead_at to ahead_count */
+	char *user;                          /* account name once logged in */
+	struct worker_listing *long_listing; /* NULL while it was not needed, or when it is short */
+	char *listing;                       /* a short one, from malloc; NULL likewise */
+	unsigned char *marks;                /* of deletion; NULL while there is none */
+	struct worker_body *ahead;           /* messages opened ahead, from ahead_at to ahead_count */
 	uint8_t ahead_at, ahead_count;
 	uint8_t reserved;        /* of worker->body_fds, for what was asked for */
 	struct worker_body body; /* the one being sent; fd -1 for none */
@@ -155,6 +156,15 @@ struct lmtp_session {
 	uint64_t data_ms;     /* when DATA came */
 };
 
+/* A long listing. */
+struct worker_listing {
+	struct worker_listing *next;
+	uint64_t id; /* the keeper's; 0: of a keeper that is gone */
+	const char *map;
+	uint64_t size, left_ms; /* when the last session left it */
+	uint32_t sessions;
+};
+
 struct worker_listener {
 	struct worker *worker;
 	uv_poll_t poll;
@@ -176,6 +186,7 @@ struct worker {
 	struct worker_listener listeners[WORKER_LISTENERS_MAX];
 	unsigned listener_count;
 	struct link *auth, *keeper; /* NULL while there is none */
+	struct worker_listing *listings;
 	uv_timer_t sweep;
 	bool draining, stopping;
 
@@ -253,6 +264,18 @@ enum next session_close(struct session *session, struct pop_output *out, bool as
 /* --- worker_pop.c --- */
 
 extern const struct protocol protocol_pop;
+
+/* --- worker_listing.c --- */
+
+/* The listing of this number for one more session: `fd`, a sealed memory file, is mapped unless it is
+ * already. ERR_PEER, ERR_NOMEM, ... */
+int listing_take(struct worker *worker, uint64_t id, int fd, uint64_t size, struct worker_listing **ret);
+/* A session needs it no more. NULL is fine. */
+void listing_leave(struct worker *worker, struct worker_listing *listing);
+/* Lets go of those that nobody has needed for long. */
+void listings_sweep(struct worker *worker, uint64_t now_ms);
+/* The keeper is gone: the next one numbers its listings anew. */
+void listings_forget(struct worker *worker);
 
 /* --- worker_mail.c --- */
 

@@ -194,12 +194,11 @@ void mail_release(struct session *session)
 	session->await = AWAIT_NOTHING;
 	session->body.fd = -1;
 	drop_ahead(session);
-	if (session->listing_mapped)
-		blob_unmap(session->listing, session->listing_size);
-	else
-		free(session->listing);
+	listing_leave(session->worker, session->long_listing);
+	free(session->listing);
 	free(session->marks);
 	free(session->user);
+	session->long_listing = NULL;
 	session->listing = NULL;
 	session->marks = NULL;
 	session->user = NULL;
@@ -251,26 +250,22 @@ int mail_auth(struct session *session, struct ipc_in *in)
 
 /* --- answers of the keeper --- */
 
-/* Brings a listing into the session: mapped, so that all sessions of a maildrop have it once, or a copy of a
- * tail. */
-static int take_listing(struct session *session, struct ipc_in *in, uint64_t octets,
-                        struct pop_listing *listing)
+/* Brings a long listing into the session. */
+static int take_long(struct session *session, const struct ipc_in *in, uint64_t id, uint64_t octets,
+                     struct pop_listing *listing)
 {
-	const char *map;
-	if (in->fd_count) {
-		int err = blob_map(in->fds[0], octets, &map);
-		if (err)
-			return err;
-		session->listing = (char *)(uintptr_t)map;
-		session->listing_mapped = true;
-	} else {
-		session->listing = malloc(octets + 1);
-		if (!session->listing)
-			return ERR_NOMEM;
-		memcpy(session->listing, in->tail.ptr, in->tail.len);
-	}
-	session->listing_size = octets;
-	return pop_listing_open(span_of(session->listing, octets), listing);
+	int err = listing_take(session->worker, id, in->fds[0], octets, &session->long_listing);
+	return err ? err : pop_listing_open(span_of(session->long_listing->map, octets), listing);
+}
+
+/* A copy of a tail. */
+static int take_short(struct session *session, struct span tail, struct pop_listing *listing)
+{
+	session->listing = malloc(tail.len);
+	if (!session->listing)
+		return ERR_NOMEM;
+	memcpy(session->listing, tail.ptr, tail.len);
+	return pop_listing_open(span_of(session->listing, tail.len), listing);
 }
 
 static void log_login(const struct session *session)
@@ -293,8 +288,11 @@ static int drop_opened(struct session *session, struct ipc_in *in)
 	const struct ipc_drop_opened *opened = in->fixed;
 	struct pop_listing listing = {.count = opened->count, .total = opened->octets};
 	session->opened = true;
-	int err =
-	    opened->listing_octets ? take_listing(session, in, opened->listing_octets, &listing) : ERR_NONE;
+	int err = ERR_NONE;
+	if (in->fd_count)
+		err = take_long(session, in, opened->listing_id, opened->listing_octets, &listing);
+	else if (in->tail.len)
+		err = take_short(session, in->tail, &listing);
 	if (err == ERR_PEER)
 		return err;
 	if (err) {
@@ -314,7 +312,7 @@ static int drop_listed(struct session *session, struct ipc_in *in)
 	struct pop_listing listing = session->machine.listing;
 	int err = listed->err;
 	if (err == ERR_NONE) {
-		err = take_listing(session, in, listed->listing_octets, &listing);
+		err = take_long(session, in, listed->listing_id, listed->listing_octets, &listing);
 		if (err == ERR_PEER)
 			return err;
 	}

@@ -132,7 +132,7 @@ static void test_queue(void **state)
 
 	/* A descriptor waits in the queue with its message. */
 	int fd = open("/dev/null", O_RDONLY);
-	opened.listing_octets = 1;
+	opened.listing_octets = opened.listing_id = 1;
 	assert_int_equal(ipc_send(&keeper, IPC_DROP_OPENED, ++sent, &opened, span_of(NULL, 0), &fd, 1), 0);
 	for (unsigned got = 1; got <= sent; got++) { /* in the order of sending, none lost */
 		struct ipc_in in;
