@@ -17,7 +17,7 @@ from pathlib import Path
 
 import mail
 
-PLAIN_PORT, TLS_PORT = 1110, 1995
+PLAIN_PORT, TLS_PORT, LMTP_PORT = 1110, 1995, 2424
 HOST = "127.0.0.1"
 ACCOUNTS = {"alice": mail.MESSAGES, "bob": ()}
 WORKER, AUTH, KEEPER = 61184, 61185, 61186  # no such users need to exist
@@ -30,7 +30,7 @@ def stop(text, status=1):
 
 def check_ports():
     """The server's own sockets may share a port, so a second server would not notice the first."""
-    for port in (PLAIN_PORT, TLS_PORT):
+    for port in (PLAIN_PORT, TLS_PORT, LMTP_PORT):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -91,6 +91,10 @@ listen {{
 listen {{
 	address = "{HOST}:{TLS_PORT}"
 	tls = yes
+}}
+listen {{
+	address = "{HOST}:{LMTP_PORT}"
+	protocol = lmtp
 }}
 certificate {{
 	chain = "{at}/tls/cert.pem"
@@ -158,7 +162,8 @@ def tell(state, secret):
 Restante serves a demo until Ctrl-C:
 
   POP3, STLS   {HOST}:{PLAIN_PORT}
-  POP3S        {HOST}:{TLS_PORT}""")
+  POP3S        {HOST}:{TLS_PORT}
+  LMTP         {HOST}:{LMTP_PORT}""")
     for name in ACCOUNTS:
         messages = sum(len(list((state / "mail" / name / part).iterdir())) for part in ("new", "cur"))
         print(f"  account      {name}, password {secret[name]}, {messages or 'no'} messages")
@@ -168,6 +173,10 @@ Fetch a message, in another terminal:
 
   curl -s --user {login} pop3://{HOST}:{PLAIN_PORT}/1
   curl -s --user {login} --cacert {certificate} pop3s://localhost:{TLS_PORT}/5
+
+Bring one, as a mail server does:
+
+  python3 -c 'import smtplib; smtplib.LMTP("{HOST}", {LMTP_PORT}).sendmail("me@example.org", "bob", "Subject: hello\\r\\n\\r\\nhello")'
 
 All of it is kept in {state}; delete that to start afresh.
 """, flush=True)
