@@ -64,9 +64,11 @@ static void remove_in_thread(uv_work_t *work)
 static void removed(uv_work_t *work, int status)
 {
 	struct delivery *delivery = work->data;
+	struct keeper *keeper = delivery->session->keeper;
 	(void)status; /* never cancelled */
-	delivery->session->keeper->deliveries--;
+	keeper->deliveries--;
 	free_delivery(delivery);
+	keeper_finished(keeper);
 }
 
 /* No worker knows of it any more. */
@@ -79,8 +81,10 @@ static void finish(struct delivery *delivery)
 	}
 	if (!delivery->incoming) {
 		free_delivery(delivery);
-	} else if (uv_queue_work(session->keeper->child->loop, &delivery->work, remove_in_thread, removed) !=
-	           0) {
+		return;
+	}
+	session->keeper->unfinished++; /* what is temporary does not outlive us */
+	if (uv_queue_work(session->keeper->child->loop, &delivery->work, remove_in_thread, removed) != 0) {
 		remove_in_thread(&delivery->work);
 		removed(&delivery->work, 0);
 	}
@@ -213,13 +217,14 @@ static void begun(uv_work_t *work, int status)
 		keeper->deliveries--;
 	if (delivery->err)
 		log_failure(delivery, delivery->recipients[delivery->count - 1].location, delivery->err);
-	if (delivery->session->peer) {
+	if (delivery->session->peer && !keeper->stopping) {
 		send_file(delivery, delivery->err);
-		return;
+	} else {
+		if (delivery->fd >= 0)
+			(void)close(delivery->fd);
+		finish(delivery);
 	}
-	if (delivery->fd >= 0)
-		(void)close(delivery->fd);
-	finish(delivery);
+	keeper_finished(keeper);
 }
 
 void keeper_deliver_begin(struct keeper_session *session)
@@ -235,6 +240,7 @@ void keeper_deliver_begin(struct keeper_session *session)
 	} else {
 		delivery->working = true;
 		keeper->deliveries++;
+		keeper->unfinished++;
 	}
 }
 

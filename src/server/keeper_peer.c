@@ -97,9 +97,22 @@ int keeper_link(struct keeper *keeper, enum ipc_kind kind, uint32_t id, int fd)
 	return ERR_NONE;
 }
 
+/* Messages that nobody will complete any more: the workers have ended, or do so now. */
+static void end_fillings(struct keeper_peer *peer)
+{
+	for (uint32_t i = 0; i < peer->slot_count; i++)
+		for (struct keeper_session *session = peer->slots[i], *next; session; session = next) {
+			next = session->next;
+			if (session->delivery && keeper_deliver_when(session) != IPC_WHEN_DELIVERING)
+				keeper_deliver_end(session);
+		}
+}
+
 void keeper_stop(struct keeper *keeper)
 {
 	keeper->stopping = true;
+	for (struct keeper_peer *peer = keeper->peers; peer; peer = peer->next)
+		end_fillings(peer);
 	if (keeper->unfinished == 0)
 		child_exit(keeper->child, 0);
 }
