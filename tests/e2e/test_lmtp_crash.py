@@ -15,7 +15,7 @@ from daemon import WAIT, until
 from lmtp import Lmtp
 from maildrops import is_alive
 
-POINTS = {"worker": 16, "keeper": 16, "auth": 6, "master": 8}  # kills of each kind of process
+POINTS = {"worker": 9, "keeper": 10, "auth": 4, "master": 5}  # kills of each kind of process
 KILLS_IN_ROW = 4  # before the server is started anew: a child that keeps dying is restarted more and more slowly
 RECIPIENTS = ("alice", "bob", "alice", "carol")
 
