@@ -36,6 +36,8 @@ enum ipc_type {
 	IPC_STOP,       /* finish what is being made durable, then exit */
 	IPC_READY,      /* child: confined and serving */
 	IPC_PEER_FAULT, /* child: that peer broke the rules */
+	IPC_WANTED,     /* keeper: one of your elders may have this maildrop, */
+	IPC_RECALL,     /* who is told so: see DROP_RECALL */
 	/* worker and auth */
 	IPC_AUTH_BEGIN,     /* tail: user NUL password (AUTH_METHOD_PASSWORD) or the initial response */
 	IPC_AUTH_STEP,      /* tail: the client's response, decoded */
@@ -183,6 +185,7 @@ struct ipc_setup_keeper {
 	uint32_t max_open;    /* maildrops open at once, all workers together */
 	uint32_t per_account; /* of one account */
 	uint32_t per_network; /* of one client network; 0: no limit */
+	uint32_t elders;      /* 1: an older keeper may have maildrops */
 	uint8_t log_level;
 	uint8_t shared;                                /* 1: several sessions may have a maildrop at once */
 	uint8_t mbox_keep_quotes, mbox_content_length; /* struct drop_mbox_rules */
@@ -220,6 +223,11 @@ struct ipc_peer {
 struct ipc_peer_fault {
 	uint32_t kind, id;
 	char reason[128]; /* NUL-terminated, printable */
+};
+
+struct ipc_wanted {
+	char account[TICKET_ACCOUNT_MAX];
+	char location[TICKET_LOCATION_MAX];
 };
 
 enum ipc_auth_method { IPC_AUTH_PASSWORD, IPC_AUTH_SASL };

@@ -29,6 +29,9 @@ static int on_control(struct child *child, struct ipc_in *in)
 		/* libuv reads it when the first job is queued. */
 		(void)snprintf(threads, sizeof threads, "%u", keeper->setup.threads);
 		return setenv("UV_THREADPOOL_SIZE", threads, 1) == 0 ? ERR_NONE : ERR_NOMEM;
+	case IPC_RECALL:
+		keeper_recall(keeper, in->fixed);
+		return ERR_NONE;
 	case IPC_TICKET_KEY:
 		keeper_tickets_rekey(&keeper->tickets, in->fixed);
 		return ERR_NONE;

@@ -16,6 +16,8 @@ enum {
 	KEEPER_FDS_PER_DROP = 2,     /* its folder and its index */
 	KEEPER_LISTINGS_MAX = 256,   /* listings of long maildrops kept for their next session */
 	KEEPER_FDS_PER_DELIVERY = 4, /* its file, the folder of that, and what linking it takes */
+	KEEPER_ELDERS_TRIES = 5,     /* attempts to get a maildrop that an older keeper may have, */
+	KEEPER_ELDERS_MS = 200,      /* with this time between them */
 	KEEPER_WAIT_MS = 5000, /* how long a login waits for the end of the session that has the maildrop */
 };
 #define KEEPER_LISTINGS_OCTETS (UINT64_C(512) << 20) /* of memory they may take together */
@@ -63,6 +65,7 @@ struct keeper_session {
 	struct keeper_wait *wait; /* while the login waits for another session's end, NULL */
 	bool working;             /* an answer is owed */
 	bool listed;              /* it has its listing, or has asked for it */
+	uint8_t tries;            /* KEEPER_ELDERS_TRIES */
 	bool committing;
 	bool recalled;             /* its worker was asked whether it is alive */
 	struct delivery *delivery; /* NULL: the session is of a maildrop */
@@ -119,6 +122,11 @@ bool keeper_is_taken(const struct keeper_session *session);
 /* The maildrop is taken. 0: the session waits, and will be tried again or turned away; ERR_BUSY: there is
  * nothing to wait for; ERR_NOMEM. */
 int keeper_wait(struct keeper_session *session);
+/* Nobody of ours has the maildrop. True: an older keeper may, and is asked to see to that; the session is
+ * tried again in a moment. */
+bool keeper_ask_elders(struct keeper_session *session);
+/* A younger keeper asks. */
+void keeper_recall(struct keeper *keeper, const struct ipc_wanted *wanted);
 /* DROP_KEEP: ERR_PEER if nobody has asked. */
 int keeper_keep(struct keeper_session *session);
 

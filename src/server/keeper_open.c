@@ -182,8 +182,12 @@ void keeper_turn_away(struct keeper_session *session, int err)
 
 static void finish_opening(struct keeper_session *session, struct opening *opening)
 {
-	session->working = false;
 	session->drop = opening->drop;
+	if (opening->err == ERR_BUSY && session->peer && keeper_ask_elders(session)) {
+		drop_block(opening);
+		return;
+	}
+	session->working = false;
 	log_opening(session, opening);
 	if (!session->peer) {
 		keeper_end(session);

@@ -8,6 +8,7 @@
 #include "drop/sum.h"
 #include "server/keeper.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,18 +54,23 @@ static int grow(struct keeper *keeper)
 	return ERR_NONE;
 }
 
-static struct keeper_place *find_place(struct keeper *keeper, const char *location)
+static struct keeper_place *find_place(const struct keeper *keeper, const char *location, uint64_t hash)
 {
-	if (keeper->place_count >= keeper->place_slots && grow(keeper) != ERR_NONE)
-		return NULL;
-	size_t len = strlen(location);
-	uint64_t hash = sum_of(0, span_of(location, len));
-	struct keeper_place **slot = place_slot(keeper->places, keeper->place_slots, hash);
-	struct keeper_place *place = *slot;
+	struct keeper_place *place =
+	    keeper->place_slots ? *place_slot(keeper->places, keeper->place_slots, hash) : NULL;
 	while (place && (place->hash != hash || strcmp(place->location, location) != 0))
 		place = place->next;
-	if (place)
+	return place;
+}
+
+static struct keeper_place *find_or_add(struct keeper *keeper, const char *location)
+{
+	uint64_t hash = sum_of(0, span_str(location));
+	struct keeper_place *place = find_place(keeper, location, hash);
+	if (place || (keeper->place_count >= keeper->place_slots && grow(keeper) != ERR_NONE))
 		return place;
+	size_t len = strlen(location);
+	struct keeper_place **slot = place_slot(keeper->places, keeper->place_slots, hash);
 	place = malloc(sizeof *place + len + 1);
 	if (!place)
 		return NULL;
@@ -93,7 +99,7 @@ static void free_if_empty(struct keeper *keeper, struct keeper_place *place)
 
 int keeper_place_enter(struct keeper_session *session, const char *location)
 {
-	session->place = find_place(session->keeper, location);
+	session->place = find_or_add(session->keeper, location);
 	if (!session->place)
 		return ERR_NOMEM;
 	struct keeper_session **at = &session->place->sessions;
@@ -140,7 +146,7 @@ static void give_up(uv_timer_t *timer)
 	keeper_turn_away(session, ERR_BUSY);
 }
 
-static int start_waiting(struct keeper_session *session)
+static int start_waiting(struct keeper_session *session, uv_timer_cb after, uint64_t ms)
 {
 	struct keeper_wait *wait = calloc(1, sizeof *wait);
 	if (!wait)
@@ -148,7 +154,7 @@ static int start_waiting(struct keeper_session *session)
 	wait->session = session;
 	wait->timer.data = wait;
 	(void)uv_timer_init(session->keeper->child->loop, &wait->timer);
-	(void)uv_timer_start(&wait->timer, give_up, KEEPER_WAIT_MS, 0);
+	(void)uv_timer_start(&wait->timer, after, ms, 0);
 	session->wait = wait;
 	return ERR_NONE;
 }
@@ -179,17 +185,58 @@ static bool is_passing(const struct keeper_session *holder)
 	return holder->committing || !holder->peer || (!holder->drop && holder->keeper->setup.shared);
 }
 
+static void recall(struct keeper_session *holder)
+{
+	if (is_passing(holder) || holder->recalled)
+		return;
+	holder->recalled = true;
+	link_send(holder->peer->link, IPC_DROP_RECALL, holder->id, NULL, SPAN(""), NULL, 0);
+}
+
 int keeper_wait(struct keeper_session *session)
 {
 	struct keeper_session *holder = find_holder(session);
 	if (!holder || strcmp(holder->account, session->account) != 0)
 		return ERR_BUSY; /* another program's, or another account's: nothing to be had by waiting */
-	int err = start_waiting(session);
-	if (err || is_passing(holder) || holder->recalled)
-		return err;
-	holder->recalled = true;
-	link_send(holder->peer->link, IPC_DROP_RECALL, holder->id, NULL, SPAN(""), NULL, 0);
-	return ERR_NONE;
+	int err = start_waiting(session, give_up, KEEPER_WAIT_MS);
+	if (err == ERR_NONE)
+		recall(holder);
+	return err;
+}
+
+/* --- other generations --- */
+
+static void try_again(uv_timer_t *timer)
+{
+	struct keeper_wait *wait = timer->data;
+	struct keeper_session *session = wait->session;
+	stop_waiting(session);
+	keeper_try_open(session);
+}
+
+bool keeper_ask_elders(struct keeper_session *session)
+{
+	struct keeper *keeper = session->keeper;
+	if (!keeper->setup.elders || session->tries == KEEPER_ELDERS_TRIES ||
+	    start_waiting(session, try_again, KEEPER_ELDERS_MS) != ERR_NONE)
+		return false;
+	if (session->tries++ > 0)
+		return true;
+	struct ipc_wanted wanted = {{0}};
+	(void)snprintf(wanted.account, sizeof wanted.account, "%s", session->account);
+	(void)snprintf(wanted.location, sizeof wanted.location, "%s", session->place->location);
+	link_send(&keeper->child->control, IPC_WANTED, 0, &wanted, SPAN(""), NULL, 0);
+	return true;
+}
+
+void keeper_recall(struct keeper *keeper, const struct ipc_wanted *wanted)
+{
+	const struct keeper_place *place =
+	    find_place(keeper, wanted->location, sum_of(0, span_str(wanted->location)));
+	for (struct keeper_session *session = place ? place->sessions : NULL; session;
+	     session = session->place_next)
+		if (!session->wait && strcmp(session->account, wanted->account) == 0)
+			recall(session);
 }
 
 static struct keeper_session *find_waiter(const struct keeper_place *place)

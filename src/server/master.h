@@ -137,6 +137,8 @@ struct generation {
 
 /* Takes over the certificates. Its processes are started. */
 int generation_start(const struct conf *conf, struct cert_set *certs);
+/* The generation's keeper wants a maildrop: the keepers of older ones hear of it. */
+void generation_pass_on(const struct generation *generation, const struct ipc_wanted *wanted);
 void generation_drain(struct generation *generation);
 void generation_stop(struct generation *generation);
 /* Of a child: it is ready; it has ended (and is cleared away). */

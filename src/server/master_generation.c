@@ -143,6 +143,7 @@ static void set_up_keeper(struct process *process)
 	    .message_max = conf->message_max,
 	    .per_account = (uint32_t)conf->per_account,
 	    .per_network = (uint32_t)conf->per_address,
+	    .elders = process->generation->next != NULL,
 	    .log_level = (uint8_t)conf->log_level,
 	    .shared = conf->sharing == CONF_SNAPSHOT,
 	    .mbox_keep_quotes = conf->mbox_quoting == CONF_MBOXO,
@@ -187,6 +188,12 @@ int generation_start(const struct conf *conf, struct cert_set *certs)
 	master.generations = generation;
 	generation_each(generation, process_start);
 	return ERR_NONE;
+}
+
+void generation_pass_on(const struct generation *generation, const struct ipc_wanted *wanted)
+{
+	for (struct generation *elder = generation->next; elder; elder = elder->next)
+		process_send(&elder->keeper, IPC_RECALL, wanted);
 }
 
 static unsigned count_running(struct generation *generation, bool workers)

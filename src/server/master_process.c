@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One child of the master: started, spoken to, ended. A child may have been taken over;
- * all it can say is READY, and which peer broke the rules.
+ * all it can say is READY, which peer broke the rules and, for a keeper, which maildrop is wanted.
  */
 #include "base/time.h"
 #include "os/os.h"
@@ -70,6 +70,10 @@ static int handle_message(struct link *link, struct ipc_in *in)
 	struct process *process = link->owner;
 	if (in->type == IPC_PEER_FAULT) {
 		take_fault(process, in->fixed);
+		return ERR_NONE;
+	}
+	if (in->type == IPC_WANTED) {
+		generation_pass_on(process->generation, in->fixed);
 		return ERR_NONE;
 	}
 	if (in->type != IPC_READY || process->ready)

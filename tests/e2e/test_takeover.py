@@ -123,8 +123,7 @@ def test_reading_holder_stays(server, home):
         time.sleep(0.2)
         holder.sock.recv(16384)
         assert is_in_use(server)
-    time.sleep(IDLE)  # now it has stopped
-    heir = take_over(server)
+    heir = until(lambda: try_log_in(server)[0], "it has stopped, and been idle for long enough")
     assert heir.ok("STAT").startswith(b"+OK 4 ")
     heir.quit()
     holder.close()
@@ -198,6 +197,32 @@ def test_many_heirs_at_once(server, home):
     assert holder.rest() == b""
     assert winners[0].ok("STAT").startswith(b"+OK 3 ")
     winners[0].quit()
+
+
+def test_from_an_older_generation(make_daemon):
+    """After a reload the holder's worker and keeper are others than the heir's."""
+    server = make_daemon(certificates=False, maildrop=f"takeover = {TAKEOVER}")
+    home = server.add_account("alice")
+    fill(server, home, 3)
+    server.start()
+    holder = server.log_in()
+    holder.ok("DELE 1")
+    for _ in range(2):
+        since = len(server.log_text())
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for("event=serving", since=since)
+    assert holder.ok("NOOP")
+    began = time.monotonic()
+    assert is_in_use(server)
+    assert time.monotonic() - began < 3
+    assert holder.ok("NOOP")
+    time.sleep(IDLE)
+    heir = take_over(server)
+    assert holder.rest() == b""
+    server.wait_for("event=end", 'result="taken over"')
+    assert heir.ok("STAT").startswith(b"+OK 3 ")
+    heir.close()
+    take_over(server).quit()
 
 
 def test_never(make_daemon):

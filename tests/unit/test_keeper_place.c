@@ -277,6 +277,51 @@ static void test_limit_per_network(void **state)
 	expect_failed(10, ERR_CROWDED);
 }
 
+/* An older keeper, played by ourselves, has the maildrop. */
+static void test_elders_are_asked(void **state)
+{
+	(void)state;
+	struct ipc_in in;
+	keeper.setup.elders = 1;
+	assert_int_equal(box_try_open(box, 0), ERR_NONE);
+	send_open(1);
+	assert_int_equal(await(&master, &in), ERR_NONE);
+	assert_int_equal(in.type, IPC_WANTED);
+	const struct ipc_wanted *wanted = in.fixed;
+	assert_string_equal(wanted->account, "alice");
+	assert_string_equal(wanted->location, box->location);
+	ipc_in_finish(&in);
+	box_close(box); /* it gives way */
+	expect_opened(1, 0);
+	end(1);
+	expect_silence();
+	assert_int_equal(box_try_open(box, 0), ERR_NONE);
+	send_open(2);
+	expect_failed(2, ERR_BUSY);                      /* it does not */
+	assert_int_equal(await(&master, &in), ERR_NONE); /* and was asked once */
+	ipc_in_finish(&in);
+	const char *why;
+	assert_int_equal(ipc_receive(&master, &in, &why), ERR_AGAIN);
+}
+
+static void test_asked_as_an_elder(void **state)
+{
+	(void)state;
+	struct ipc_wanted wanted = {.account = "bob"};
+	(void)snprintf(wanted.location, sizeof wanted.location, "%s", box->location);
+	keeper_recall(&keeper, &wanted); /* nobody has anything */
+	send_open(1);
+	expect_opened(1, 0);
+	keeper_recall(&keeper, &wanted); /* another account's */
+	expect_silence();
+	(void)snprintf(wanted.account, sizeof wanted.account, "alice");
+	keeper_recall(&keeper, &wanted);
+	expect_recall(1);
+	keeper_recall(&keeper, &wanted); /* asked already */
+	keep(1);
+	expect_silence();
+}
+
 static void test_keep_unasked(void **state)
 {
 	(void)state;
@@ -302,6 +347,8 @@ int main(void)
 	    KEEPER_TEST(test_shared),
 	    KEEPER_TEST(test_limit_per_account),
 	    KEEPER_TEST(test_limit_per_network),
+	    KEEPER_TEST(test_elders_are_asked),
+	    KEEPER_TEST(test_asked_as_an_elder),
 	    KEEPER_TEST(test_keep_unasked),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
