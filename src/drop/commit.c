@@ -6,6 +6,7 @@
  *
  * The index is left as it is: the folders have changed, so the next open compares anyway.
  */
+#include "base/time.h"
 #include "drop/catalog.h"
 #include "drop/file.h"
 #include "drop/maildir.h"
@@ -15,12 +16,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 enum { TRIES_MAX = 8 }; /* searches for messages that are renamed all the time */
 
 struct commit {
 	struct drop *drop;
+	uint32_t next; /* message to look at */
 	uint32_t removed;
 	bool touched[INDEX_FOLDERS];
 	struct catalog missing; /* not there under the name we know */
@@ -66,22 +69,34 @@ static int remove_file(struct commit *commit, const struct index_row *row, const
 	return ERR_NONE;
 }
 
-static int remove_marked(struct commit *commit, struct span bitmap)
+static int remove_message(struct commit *commit, uint32_t number)
 {
 	struct index_row row;
 	char path[INDEX_PATH_MAX];
+	enum outcome outcome = MISSING;
+	int err = index_row(&commit->drop->index, number, false, &row, path);
+	if (err == ERR_NONE)
+		err = remove_file(commit, &row, path, &outcome);
+	if (err)
+		return err;
+	if (outcome != REMOVED)
+		return catalog_add(&commit->missing, &row, span_str(path + 4));
+	commit->removed++;
+	return ERR_NONE;
+}
+
+/* ERR_AGAIN: a step's time is over. */
+static int remove_marked(struct commit *commit, struct span bitmap)
+{
+	enum { LOOK_AT_CLOCK = 64 }; /* messages removed between two looks at the clock */
+	uint64_t until_ms = time_mono_ms() + DROP_STEP_MS;
 	int err = ERR_NONE;
-	for (uint32_t number = 1; err == ERR_NONE && number <= drop_count(commit->drop); number++) {
-		if (!marks_has(bitmap, number))
+	for (uint32_t done = 0; err == ERR_NONE && commit->next <= drop_count(commit->drop); commit->next++) {
+		if (!marks_has(bitmap, commit->next))
 			continue;
-		enum outcome outcome = MISSING;
-		err = index_row(&commit->drop->index, number, false, &row, path);
-		if (err == ERR_NONE)
-			err = remove_file(commit, &row, path, &outcome);
-		if (err == ERR_NONE && outcome == REMOVED)
-			commit->removed++;
-		else if (err == ERR_NONE)
-			err = catalog_add(&commit->missing, &row, span_str(path + 4));
+		if (++done % LOOK_AT_CLOCK == 0 && time_mono_ms() >= until_ms)
+			return ERR_AGAIN;
+		err = remove_message(commit, commit->next);
 	}
 	return err;
 }
@@ -146,23 +161,49 @@ static int make_durable(const struct commit *commit)
 	return err;
 }
 
-int maildir_commit(struct drop *drop, struct span bitmap, uint32_t *ret_removed, struct error *error)
+static int begin_commit(struct maildir *maildir, struct span bitmap, struct error *error)
 {
-	struct commit commit = {.drop = drop, .error = error};
+	struct drop *drop = &maildir->drop;
 	int err = check_marks(drop, bitmap);
-	if (err) {
+	struct commit *commit = err ? NULL : malloc(sizeof *commit);
+	if (!commit) {
+		err = err ? err : ERR_NOMEM;
 		if (err == ERR_CORRUPT)
 			index_discard(drop->folder);
 		error_set(error, "nothing was removed: the index or the marks do not hold: %s",
 		          err_text(err));
 		return err;
 	}
-	catalog_init(&commit.missing, 0);
-	err = remove_marked(&commit, bitmap);
+	*commit = (struct commit){.drop = drop, .next = 1};
+	catalog_init(&commit->missing, 0);
+	maildir->commit = commit;
+	return ERR_NONE;
+}
+
+void maildir_end_commit(struct maildir *maildir)
+{
+	if (maildir->commit)
+		catalog_finish(&maildir->commit->missing);
+	free(maildir->commit);
+	maildir->commit = NULL;
+}
+
+int maildir_commit(struct drop *drop, struct span bitmap, uint32_t *ret_removed, struct error *error)
+{
+	struct maildir *maildir = (struct maildir *)drop;
+	int err = maildir->commit ? ERR_NONE : begin_commit(maildir, bitmap, error);
+	if (err)
+		return err;
+	struct commit *commit = maildir->commit;
+	commit->error = error;
+	err = remove_marked(commit, bitmap);
+	*ret_removed = commit->removed;
+	if (err == ERR_AGAIN)
+		return err;
 	if (err == ERR_NONE)
-		err = remove_renamed(&commit);
-	int durable = make_durable(&commit);
-	catalog_finish(&commit.missing);
-	*ret_removed = commit.removed;
+		err = remove_renamed(commit);
+	int durable = make_durable(commit);
+	*ret_removed = commit->removed;
+	maildir_end_commit(maildir);
 	return err ? err : durable;
 }

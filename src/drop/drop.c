@@ -160,10 +160,19 @@ int drop_body(struct drop *drop, uint32_t number, unsigned flags, struct drop_bo
 	                                               : drop->kind->body(drop, number, flags, ret);
 }
 
-int drop_commit(struct drop *drop, struct span bitmap, uint32_t *ret_removed, struct error *error)
+int drop_commit_step(struct drop *drop, struct span bitmap, uint32_t *ret_removed, struct error *error)
 {
 	*ret_removed = 0;
 	return drop->kind->commit(drop, bitmap, ret_removed, error);
+}
+
+int drop_commit(struct drop *drop, struct span bitmap, uint32_t *ret_removed, struct error *error)
+{
+	int err;
+	do
+		err = drop_commit_step(drop, bitmap, ret_removed, error);
+	while (err == ERR_AGAIN);
+	return err;
 }
 
 int drop_name(struct drop *drop, uint32_t number, char to[DROP_NAME_MAX])

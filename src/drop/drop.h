@@ -29,7 +29,7 @@ enum drop_flag {
 /* The limits of a maildrop. */
 enum {
 	DROP_UID_MAX = 70,            /* octets of a unique-id, RFC 1939 section 7 */
-	DROP_STEP_MS = 20,            /* about how long drop_prepare() takes each time */
+	DROP_STEP_MS = 20,            /* about how long a step of drop_prepare() or drop_commit_step() is */
 	DROP_MESSAGES_MAX = 16000000, /* messages in one maildrop; more are not shown, and logged */
 };
 
@@ -141,6 +141,9 @@ void drop_discard_index(struct drop *drop);
  * A message that was only renamed meanwhile is found and removed. On error some may be removed:
  * *ret_removed, always written, says how many; never one that was not marked. */
 int drop_commit(struct drop *drop, struct span bitmap, uint32_t *ret_removed, struct error *error);
+/* The same a little at a time: ERR_AGAIN when there is more to do, with the same bitmap. A maildrop that is
+ * closed in between has lost some of the marked messages. */
+int drop_commit_step(struct drop *drop, struct span bitmap, uint32_t *ret_removed, struct error *error);
 
 /* Unlocks and frees; NULL is fine. */
 void drop_close(struct drop *drop);

@@ -152,6 +152,7 @@ static void close_drop(struct drop *drop)
 	if (maildir->update)
 		update_save(maildir->update, drop);
 	end_update(maildir);
+	maildir_end_commit(maildir);
 	index_close(&drop->index);
 	if (drop->folder >= 0)
 		(void)close(drop->folder);

@@ -7,15 +7,18 @@
 #include "drop/kind.h"
 
 struct update;
+struct commit;
 
 struct maildir {
 	struct drop drop;      /* first */
 	struct update *update; /* while its index is not up to date, NULL */
 	int guard;             /* a lock meanwhile, -1 */
+	struct commit *commit; /* while messages are removed, NULL */
 };
 
 /* struct drop_kind */
 int maildir_commit(struct drop *drop, struct span bitmap, uint32_t *ret_removed, struct error *error);
+void maildir_end_commit(struct maildir *maildir);
 int maildir_begin(const struct drop_root *root, const char *path, struct drop_incoming *incoming,
                   struct error *error);
 int maildir_deliver(const struct drop_root *root, const char *path, struct drop_incoming *incoming,

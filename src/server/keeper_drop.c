@@ -250,8 +250,8 @@ static void commit_in_thread(uv_work_t *work)
 {
 	struct job *job = work->data;
 	struct commit *commit = &job->commit;
-	commit->err = drop_commit(job->base.session->drop, span_of(commit->bitmap, commit->size),
-	                          &commit->removed, &job->base.error);
+	commit->err = drop_commit_step(job->base.session->drop, span_of(commit->bitmap, commit->size),
+	                               &commit->removed, &job->base.error);
 }
 
 static void commit_done(uv_work_t *work, int status)
@@ -259,6 +259,12 @@ static void commit_done(uv_work_t *work, int status)
 	struct job *job = work->data;
 	struct keeper *keeper = job->base.session->keeper;
 	(void)status;
+	if (job->commit.err == ERR_AGAIN) { /* behind what others have asked of the threads meanwhile */
+		int err = queue_job(job, commit_in_thread, commit_done);
+		if (err == ERR_NONE)
+			return; /* a thread may be at it already: it is not ours to touch */
+		job->commit.err = err;
+	}
 	finish_commit(job->base.session, &job->commit, job->base.error.text);
 	free(job);
 	keeper_finished(keeper);

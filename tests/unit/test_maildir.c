@@ -328,11 +328,10 @@ static void test_too_many_messages(void **state)
 	catalog_finish(&catalog);
 }
 
-/* An indexing that is stopped halfway goes on where it was, and nothing else comes of it. */
-static void test_indexing_in_steps(void **state)
+enum { MANY = 30000 };
+
+static void put_many(const struct box *box)
 {
-	enum { MANY = 30000 };
-	struct box *box = *state;
 	for (unsigned i = 0; i < MANY; i++) {
 		char path[32];
 		(void)snprintf(path, sizeof path, "new/%u.x", 100000 + i);
@@ -341,7 +340,14 @@ static void test_indexing_in_steps(void **state)
 		else
 			assert_int_equal(linkat(box->fd, "new/100000.x", box->fd, path, 0), 0);
 	}
+}
+
+/* An indexing that is stopped halfway goes on where it was, and nothing else comes of it. */
+static void test_indexing_in_steps(void **state)
+{
+	struct box *box = *state;
 	struct drop_report report = {0};
+	put_many(box);
 	assert_int_equal(box_try_open(box, DROP_STEPS), ERR_NONE);
 	while (report.settled < 2000) /* what is worth keeping */
 		assert_int_equal(drop_prepare(box->drop, &report, NULL), ERR_AGAIN);
@@ -364,6 +370,32 @@ static void test_indexing_in_steps(void **state)
 	}
 }
 
+static void test_commit_in_steps(void **state)
+{
+	struct box *box = *state;
+	static char marks[(MANY + 7) / 8];
+	uint32_t removed, before = 0;
+	unsigned steps = 0;
+	int err;
+	put_many(box);
+	box_open(box);
+	memset(marks, 0xff, MANY / 8);
+	marks[0] = (char)0xf7;
+	while ((err = drop_commit_step(box->drop, span_of(marks, sizeof marks), &removed, NULL)) ==
+	       ERR_AGAIN) {
+		assert_true(removed > before);
+		before = removed;
+		steps++;
+	}
+	assert_int_equal(err, ERR_NONE);
+	assert_true(steps > 0);
+	assert_int_equal(removed, MANY - 1);
+	box_close(box);
+	box_open(box);
+	assert_int_equal(drop_count(box->drop), 1);
+	assert_string_equal(box_uid(box, 1), "100003.x");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -382,6 +414,7 @@ int main(void)
 	    BOX_TEST(test_unreadable_file),
 	    BOX_TEST(test_too_many_messages),
 	    BOX_TEST(test_indexing_in_steps),
+	    BOX_TEST(test_commit_in_steps),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
