@@ -260,9 +260,10 @@ static void open_done(uv_work_t *work, int status)
 	struct keeper *keeper = opening->job.session->keeper;
 	(void)status; /* never cancelled */
 	if (opening->err == ERR_AGAIN) {
-		opening->err = queue_step(opening);
-		if (opening->err == ERR_NONE)
-			return;
+		int err = queue_step(opening);
+		if (err == ERR_NONE)
+			return; /* a thread may be at it already: it is not ours to touch */
+		opening->err = err;
 	}
 	finish_opening(opening->job.session, opening);
 	if (opening->long_lasting)
