@@ -24,12 +24,12 @@ mkdir -p /run/courier/authdaemon
 chmod 755 /run/courier /run/courier/authdaemon
 makeuserdb
 /usr/lib/courier/courier-authlib/authdaemond &
-export POP3AUTH= POP3AUTH_TLS= MAILDIRPATH=Maildir POP3_STARTTLS=YES POP3_TLS=0 COURIERTLS=/usr/bin/couriertls
+export POP3AUTH= POP3AUTH_TLS= MAILDIRPATH=Maildir POP3_STARTTLS=NO POP3_TLS=0
 export TLS_CERTFILE={pem} TLS_VERIFYPEER=NONE TLS_PROTOCOL=TLSv1.2++ AUTHMODULES=authdaemon DEBUG_LOGIN=0
 pop="/usr/lib/courier/courier/courierpop3login /usr/lib/courier/courier/courierpop3d Maildir"
 options="-address=127.0.0.1 -maxprocs=40 -maxperip=40 -maxperc=40 -nodnslookup -noidentlookup"
 while ! test -S /run/courier/authdaemon/socket; do sleep 0.1; done
-POP3_STARTTLS=NO POP3_TLS=1 couriertcpd $options {tls} /usr/bin/couriertls -server -tcpd $pop &
+POP3_TLS=1 couriertcpd $options {tls} /usr/bin/couriertls -server -tcpd $pop &
 couriertcpd $options {none} $pop &
 while sleep 3600; do :; done
 """
@@ -38,6 +38,7 @@ while sleep 3600; do :; done
 class Courier(Jail):
     name = "courier"
     title = "Courier"
+    tls = ("none", "tls")
     packages = ("courier-pop", "courier-base", "courier-authdaemon", "courier-authlib", "courier-authlib-userdb",
                 "libcourier-unicode4", "libltdl7", "libgamin0")
     index_files = ("courierpop3dsizelist",)

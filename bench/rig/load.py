@@ -16,6 +16,7 @@ SETTLE_SECONDS = 1.0  # between the last login and a look at the memory
 HOLD_SECONDS = 900  # the longest a server may take to let everybody in
 OWN_FILES = 64  # of a load generator, beside its connections
 PORTS = 25000  # connections from one address to one port
+WARM_WINDOW = 32  # one by one, a server that sends a reply in two parts waits 40 ms for an acknowledgement each time
 LINE = re.compile(r"holding (\d+) sessions\n")
 
 
@@ -57,8 +58,8 @@ class Load:
     def warm(self, server, work):
         """Uses every account once: indexes are made, verified logins remembered, messages in the page cache."""
         profile = "fetch" if work.profile == "drain" else work.profile
-        self.run(server, dataclasses.replace(work, passes=1, profile=profile, connections=min(4, work.connections)), "--sessions",
-                 str(len(server.maildrops.accounts[work.mail])))
+        once = dataclasses.replace(work, passes=1, window=WARM_WINDOW, profile=profile, connections=min(4, work.connections))
+        self.run(server, once, "--sessions", str(len(server.maildrops.accounts[work.mail])))
 
     def measure(self, server, work, seconds):
         """One round: CPU time of the server's processes per unit of work."""
@@ -67,10 +68,10 @@ class Load:
             self.warm(server, work)
         elif work.cold:
             server.forget(work.mail)
-        before = tree.cpu_seconds(server.pid)
+        before = server.cpu_seconds()
         accounts = len(server.maildrops.accounts[work.mail])
         result = self.run(server, work, *(["--sessions", str(accounts)] if work.once else ["--seconds", str(seconds)]))
-        cpu = tree.cpu_seconds(server.pid) - before
+        cpu = server.cpu_seconds() - before
         if not cpu:
             raise Failure(f"{server.name}, {work.name}: too little was done to be measured; give more --seconds")
         result["cpu_seconds"] = round(cpu, 2)
@@ -81,12 +82,14 @@ class Load:
     @contextlib.contextmanager
     def holding(self, server, work):
         """Logs all sessions in; they are silent until the block ends, and must all be there still."""
-        files = server.maildrops.split(work.mail, work.connections, processes_for(work.connections))
+        members = server.members()
+        files = server.maildrops.split(work.mail, work.connections, max(len(members), processes_for(work.connections)))
         sources = [word for number in range(2, 3 + work.connections // PORTS) for word in ("--source", f"127.0.0.{number}")]
         processes = []
         try:
-            for path, count in files:
-                command = self.command(server, dataclasses.replace(work, connections=count), *sources, accounts=path)
+            for number, (path, count) in enumerate(files):
+                member = members[number % len(members)]
+                command = self.command(member, dataclasses.replace(work, connections=count), *sources, accounts=path)
                 processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
             held = [LINE.fullmatch(process.stderr.readline()) for process in processes]
             if all(held) and sum(int(match[1]) for match in held) == work.connections:
@@ -115,15 +118,15 @@ class Load:
         server.start(work)
         self.run(server, dataclasses.replace(work, profile="poll", connections=16), "--seconds", "1")
         time.sleep(SETTLE_SECONDS)
-        pss, kernel = tree.pss_kib(server.pid), tree.kernel_kib()
+        pss, kernel = server.pss_kib(), tree.kernel_kib()
         seen = {}
         with self.holding(server, work):
-            pss_held, kernel_held = tree.pss_kib(server.pid), tree.kernel_kib()
-            cpu = tree.cpu_seconds(server.pid)
+            pss_held, kernel_held = server.pss_kib(), tree.kernel_kib()
+            cpu = server.cpu_seconds()
             time.sleep(SETTLE_SECONDS)
             seen = {"value": (pss_held - pss) / work.connections, "held": work.connections,
-                    "processes": len(tree.stats_of_tree(server.pid)), "pss_before_kib": pss, "pss_kib": pss_held,
-                    "cpu_per_second": round((tree.cpu_seconds(server.pid) - cpu) / SETTLE_SECONDS, 3),
+                    "servers": len(server.members()), "processes": server.process_count(), "pss_before_kib": pss, "pss_kib": pss_held,
+                    "cpu_per_second": round((server.cpu_seconds() - cpu) / SETTLE_SECONDS, 3),
                     "kernel_kib": {kind: round((kernel_held[kind] - kernel[kind]) / work.connections, 2) for kind in kernel}}
         server.stop()
         return seen

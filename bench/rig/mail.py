@@ -18,7 +18,7 @@ SETS = {
     "idle": (100000, 1, 600),
 }
 ONCE_OCTETS = 1024 * 1024  # messages of this size and more are made once and written under every name
-CHEAP = "many", "huge", "idle"  # the same few texts over and over: their size and number are what counts
+CHEAP = "many", "huge", "idle"  # one body for all: their size and number are what counts
 
 WORDS = "the post office holds your letters until you call for them and each of them comes to you once".split()
 
@@ -57,9 +57,12 @@ def message(number, account, octets):
 
 def texts(account, count, octets, cheap):
     """The messages of a maildrop."""
-    if octets >= ONCE_OCTETS or cheap:
-        once = message(1, account, octets)
+    once = message(1, account, octets)
+    if octets >= ONCE_OCTETS:
         return (once for _ in range(count))
+    if cheap:
+        body = once[len(header(1, account)):]
+        return (header(number, account) + body for number in range(1, count + 1))
     return (message(number, account, octets) for number in range(1, count + 1))
 
 

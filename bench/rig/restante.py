@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import os
 import resource
+import shutil
 import sqlite3
 import subprocess
 
@@ -25,7 +26,6 @@ certificate {{
 worker {{
 	user = "{worker}"
 	empty_root = "{folder}/empty"
-	processes = {workers}
 	max_sessions = {sessions}
 }}
 limits {{
@@ -52,6 +52,7 @@ log {{
 """
 WORKER_UID, AUTH_UID = 61184, 61185
 MASTER_FILES = 1 << 20  # descriptors the server asks for
+KEEPER_FDS, SPARE = 2, 100  # descriptors of an open maildrop, of which the keeper allows three quarters; maildrops of others
 
 # A hash of the sessions that only sit there: each of 10,000 accounts logs in once, which would measure nothing but
 # yescrypt for minutes. All others have the hash `restante user add` makes.
@@ -77,11 +78,34 @@ class Restante(Server):
     name = "restante"
     index_files = ("restante.index",)
 
-    def __init__(self, folder, maildrops, certificate, build):
+    def __init__(self, folder, maildrops, certificate, build, like=None):
         super().__init__(folder, maildrops, certificate)
+        self.like = like  # whose accounts it has
+        self.others = []
         self.build = os.path.abspath(build)
         self.conf = os.path.join(self.folder, "restanted.conf")
         self.prepared = False
+
+    def members(self):
+        return [self, *self.others]
+
+    def start(self, work):
+        """Where root cannot raise the limit on descriptors, one keeper cannot hold all maildrops: then several servers do."""
+        super().start(work)
+        if self.like or work.profile != "idle":
+            return
+        for number in range(1, -(-work.connections // (hard_limit() * 3 // 4 // KEEPER_FDS - SPARE))):
+            folder = os.path.join(self.folder, f"member{number}")
+            os.mkdir(folder, 0o755)
+            self.others.append(Restante(folder, self.maildrops, self.certificate, self.build, like=self))
+            self.others[-1].start(work)
+
+    def stop(self):
+        super().stop()
+        for other in self.others:
+            other.stop()
+            shutil.rmtree(os.path.dirname(other.folder))
+        self.others = []
 
     def program(self, *path):
         return os.path.join(self.build, "src", *path)
@@ -98,17 +122,19 @@ class Restante(Server):
         self.prepared = True
 
     def write_configuration(self):
-        """All as it comes, unless very many sessions are to be held: then a worker for as many as it may have
-        descriptors for, where the limit cannot be raised."""
-        sessions = max(10000, self.work.connections + 1000)
-        workers = 0 if sessions <= 10000 else max(os.cpu_count(), -(-sessions * 4 // (3 * hard_limit())))
+        """All as it comes, unless very many sessions are to be held."""
+        sessions = max(20000, self.work.connections + 1000)
         with open(self.conf, "w", encoding="ascii") as file:
             file.write(CONFIGURATION.format(folder=self.folder, mail=self.maildrops.root, cert=self.certificate[0],
-                                            key=self.certificate[1], worker=WORKER_UID, auth=AUTH_UID, workers=workers,
+                                            key=self.certificate[1], worker=WORKER_UID, auth=AUTH_UID,
                                             sessions=sessions, keeper=self.maildrops.owner[0], **self.ports))
 
     def add_accounts(self, path):
         """The first through `restante user add`; the others get its hash, which takes it tens of milliseconds, by SQL."""
+        if self.like:
+            shutil.copy(os.path.join(self.like.folder, "accounts", "accounts.sqlite"), path)
+            os.chown(path, AUTH_UID, AUTH_UID)
+            return
         first, *others = self.maildrops.names()
         run = subprocess.run([self.program("admin", "restante"), "user", "add", "--config", self.conf,
                               "--password-stdin", first], input=PASSWORD + "\n", text=True, capture_output=True, check=False)

@@ -6,6 +6,8 @@ import socket
 import subprocess
 import time
 
+from . import tree
+
 START_SECONDS = 20
 STOP_SECONDS = 20
 
@@ -80,6 +82,19 @@ class Server:
     @property
     def pid(self):
         return self.process.pid
+
+    def members(self):
+        """The servers that hold sessions together, this one first: more than one where the limits of a process ask for it."""
+        return [self]
+
+    def cpu_seconds(self):
+        return sum(tree.cpu_seconds(member.pid) for member in self.members())
+
+    def pss_kib(self):
+        return sum(tree.pss_kib(member.pid) for member in self.members())
+
+    def process_count(self):
+        return sum(len(tree.stats_of_tree(member.pid)) for member in self.members())
 
     def serves(self, work):
         """It runs, in a way that will do for this work."""

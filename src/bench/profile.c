@@ -32,5 +32,5 @@ const struct profile *profile_find(const char *name)
 
 bool profile_has(const struct profile *profile, enum step step)
 {
-	return memchr(profile->steps, step, sizeof(profile->steps)) != NULL;
+	return memchr(profile->steps, (int)step, sizeof(profile->steps)) != NULL;
 }
