@@ -51,7 +51,7 @@ service pop3-login {{
 }}
 service pop3 {{
   service_count = 0
-  client_limit = 2500
+  process_limit = 5000
 }}
 """
 
