@@ -5,6 +5,7 @@ import os
 import platform
 import statistics
 
+from .server import Failure
 from .work import ALL, WORKS
 
 TITLES = {"limit": "limit", "dovecot": "Dovecot", "courier": "Courier", "popa3d": "popa3d", "restante": "Restante"}
@@ -31,12 +32,15 @@ def read(paths):
     """Several files as one; what comes later holds."""
     results = {"versions": {}, "works": {}}
     for path in paths:
-        with open(path, encoding="ascii") as file:
-            more = json.load(file)
-        results.update({key: more[key] for key in ("machine", "date")})
-        results["versions"].update(more["versions"])
-        for work, servers in more["works"].items():
-            results["works"].setdefault(work, {}).update(servers)
+        try:
+            with open(path, encoding="ascii") as file:
+                more = json.load(file)
+            results.update({key: more[key] for key in ("machine", "date")})
+            results["versions"].update(more["versions"])
+            for work, servers in more["works"].items():
+                results["works"].setdefault(work, {}).update(servers)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise Failure(f"{path} has no figures of compare: {error}") from None
     return results
 
 
