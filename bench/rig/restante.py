@@ -123,7 +123,7 @@ class Restante(Server):
 
     def write_configuration(self):
         """All as it comes, unless very many sessions are to be held."""
-        sessions = max(20000, self.work.connections + 1000)
+        sessions = max(20000, min(self.work.connections, hard_limit()) + 1000)
         with open(self.conf, "w", encoding="ascii") as file:
             file.write(CONFIGURATION.format(folder=self.folder, mail=self.maildrops.root, cert=self.certificate[0],
                                             key=self.certificate[1], worker=WORKER_UID, auth=AUTH_UID,
