@@ -26,7 +26,7 @@ enum {
 
 void mbox_file_name(const char *name, enum mbox_file file, char to[NAME_OCTETS_MAX + 1])
 {
-	static const char *const endings[] = {"index", "index.new", "journal", "usage"};
+	static const char *const endings[] = {"index", "index.new", "journal", "usage", "lock"};
 	(void)snprintf(to, NAME_OCTETS_MAX + 1, ".%.*s.restante-%s", MBOX_NAME_MAX, name, endings[file]);
 }
 
@@ -95,6 +95,11 @@ static int lock_session(struct mbox *mbox, bool nowait, struct error *error)
 	if (err) {
 		error_set(error, "mbox %s: can not be locked for a session: %s", mbox->name, err_text(err));
 		return err;
+	}
+	if (mbox->has_journal && mbox_lock_is_there(mbox->drop.folder, mbox->name)) {
+		if (nowait)
+			return ERR_AGAIN;
+		mbox_lock_clean(mbox->drop.folder, mbox->name);
 	}
 	if (!mbox->has_journal || what.st_size == 0)
 		return ERR_NONE;

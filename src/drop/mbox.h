@@ -25,7 +25,7 @@ struct mbox {
 	char name[MBOX_NAME_MAX + 1];
 };
 
-enum mbox_file { MBOX_INDEX, MBOX_INDEX_NEW, MBOX_JOURNAL, MBOX_USAGE };
+enum mbox_file { MBOX_INDEX, MBOX_INDEX_NEW, MBOX_JOURNAL, MBOX_USAGE, MBOX_DOT_NEW };
 void mbox_file_name(const char *name, enum mbox_file file, char to[NAME_OCTETS_MAX + 1]);
 
 /* Opens the folder of the mbox `path` and copies its name. ERR_SYNTAX: a name that other files have. */

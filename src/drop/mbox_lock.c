@@ -6,7 +6,7 @@
 #include "base/span.h"
 #include "base/time.h"
 #include "drop/file.h"
-#include "drop/name.h"
+#include "drop/mbox.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -78,25 +78,44 @@ static bool remove_stale(const struct mbox_lock *lock, const char *dot)
 	return unlinkat(lock->folder, dot, 0) == 0;
 }
 
+/* A file that says whose the lock is, before it has the lock's name: one of ours that was left by a crash is
+ * always known as ours. */
+static int make_dot(int folder, const char *name, uint64_t *ret_inode)
+{
+	char content[DOT_CONTENT_MAX];
+	struct stat what;
+	(void)unlinkat(folder, name, 0);
+	int fd = file_create(folder, name, DOT_MODE);
+	if (fd < 0)
+		return err_from_errno(errno);
+	int len = snprintf(content, sizeof content, "%ld%s", (long)getpid(), ours);
+	(void)file_write(fd, content, (size_t)len, 0); /* on a full disk it is a lock all the same */
+	int err = fstat(fd, &what) == 0 ? ERR_NONE : ERR_IO;
+	(void)close(fd);
+	if (err == ERR_NONE)
+		*ret_inode = what.st_ino;
+	return err;
+}
+
 static int lock_by_dot(struct mbox_lock *lock)
 {
-	char dot[NAME_OCTETS_MAX + 1], content[DOT_CONTENT_MAX];
-	struct stat what;
+	char dot[NAME_OCTETS_MAX + 1], fresh[NAME_OCTETS_MAX + 1];
+	uint64_t inode;
 	dot_name(lock->name, dot);
-	int fd = file_create(lock->folder, dot, DOT_MODE);
-	if (fd < 0 && errno == EEXIST && remove_stale(lock, dot))
-		fd = file_create(lock->folder, dot, DOT_MODE);
-	if (fd < 0 && errno == EEXIST)
-		return ERR_BUSY;
-	if (fd < 0)
-		return errno == EACCES || errno == EPERM || errno == EROFS ? ERR_NONE : err_from_errno(errno);
-	/* On a full disk it stays empty and is a lock all the same. */
-	int len = snprintf(content, sizeof content, "%ld%s", (long)getpid(), ours);
-	(void)file_write(fd, content, (size_t)len, 0);
-	if (fstat(fd, &what) == 0)
-		lock->dot_inode = what.st_ino;
-	(void)close(fd);
-	return ERR_NONE;
+	mbox_file_name(lock->name, MBOX_DOT_NEW, fresh);
+	int err = make_dot(lock->folder, fresh, &inode);
+	if (err == ERR_DENIED || err == ERR_READONLY)
+		return ERR_NONE; /* the folder allows none */
+	if (err)
+		return err == ERR_EXISTS ? ERR_BUSY : err;
+	if (linkat(lock->folder, fresh, lock->folder, dot, 0) == 0 ||
+	    (errno == EEXIST && remove_stale(lock, dot) &&
+	     linkat(lock->folder, fresh, lock->folder, dot, 0) == 0))
+		lock->dot_inode = inode;
+	else
+		err = errno == EEXIST || errno == ENOENT ? ERR_BUSY : err_from_errno(errno);
+	(void)unlinkat(lock->folder, fresh, 0);
+	return err;
 }
 
 void mbox_lock_drop(struct mbox_lock *lock)
@@ -181,4 +200,23 @@ int mbox_lock_take(int folder, const char *name, enum mbox_lock_for what_for, st
 		}
 		(void)nanosleep(&pause, NULL);
 	}
+}
+
+bool mbox_lock_is_there(int folder, const char *name)
+{
+	char dot[NAME_OCTETS_MAX + 1];
+	struct stat what;
+	dot_name(name, dot);
+	return fstatat(folder, dot, &what, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+void mbox_lock_clean(int folder, const char *name)
+{
+	char dot[NAME_OCTETS_MAX + 1];
+	struct mbox_lock lock;
+	struct stat what;
+	dot_name(name, dot);
+	if (is_ours(folder, dot) &&
+	    mbox_lock_take(folder, name, MBOX_LOCK_READ, &lock, &what, NULL) == ERR_NONE)
+		mbox_lock_drop(&lock);
 }

@@ -38,6 +38,10 @@ struct mbox_lock {
 int mbox_lock_take(int folder, const char *name, enum mbox_lock_for what_for, struct mbox_lock *ret,
                    struct stat *ret_what, struct error *error);
 
+/* Whether there is a dot lock; and removes one of ours that a crash left. */
+bool mbox_lock_is_there(int folder, const char *name);
+void mbox_lock_clean(int folder, const char *name);
+
 /* Gives it back and closes the file. */
 void mbox_lock_drop(struct mbox_lock *lock);
 
