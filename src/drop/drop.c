@@ -154,6 +154,16 @@ int drop_identify(const struct drop *drop, struct drop_identity *ret)
 	return ERR_NONE;
 }
 
+unsigned drop_read_small(struct drop *drop, const uint32_t *numbers, unsigned count, unsigned flags,
+                         char *room, size_t room_size, struct drop_body *ret)
+{
+	if (drop->kind->read_small)
+		return drop->kind->read_small(drop, numbers, count, flags, room, room_size, ret);
+	for (unsigned i = 0; i < count; i++)
+		ret[i].here = NULL;
+	return count;
+}
+
 int drop_body(struct drop *drop, uint32_t number, unsigned flags, struct drop_body *ret)
 {
 	return number < 1 || number > drop_count(drop) ? ERR_RANGE

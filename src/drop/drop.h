@@ -31,6 +31,8 @@ enum {
 	DROP_UID_MAX = 70,            /* octets of a unique-id, RFC 1939 section 7 */
 	DROP_STEP_MS = 20,            /* about how long a step of drop_prepare() or drop_commit_step() is */
 	DROP_MESSAGES_MAX = 16000000, /* messages in one maildrop; more are not shown, and logged */
+	DROP_SMALL_MAX = 16384,       /* raw octets of a message that drop_read_small() reads */
+	DROP_BATCH_MAX = 32,          /* messages it reads at once */
 };
 
 /* What happened at open, for the log. */
@@ -46,13 +48,14 @@ struct drop_report {
 };
 
 struct drop_body {
-	int fd;          /* read-only; the caller's */
-	uint64_t offset; /* of the message in the file */
-	uint64_t length; /* raw octets */
-	uint64_t wire;   /* octets on the wire, as listed */
-	uint64_t header; /* raw octets of the header and its blank line */
-	bool crlf;       /* every line ends in CRLF already, the last one too */
-	bool no_dots;    /* no line begins with a dot */
+	int fd;           /* read-only; the caller's; -1 with `here` */
+	const char *here; /* the message, read already; or NULL */
+	uint64_t offset;  /* of the message in the file */
+	uint64_t length;  /* raw octets */
+	uint64_t wire;    /* octets on the wire, as listed */
+	uint64_t header;  /* raw octets of the header and its blank line */
+	bool crlf;        /* every line ends in CRLF already, the last one too */
+	bool no_dots;     /* no line begins with a dot */
 };
 
 /* How messages lie in an mbox. Zeros: mboxrd, which keeps every octet. */
@@ -118,6 +121,13 @@ struct drop_identity {
 
 /* ERR_IO. */
 int drop_identify(const struct drop *drop, struct drop_identity *ret);
+
+/* Reads the small ones among the messages `numbers` (1 to count each; at most DROP_BATCH_MAX) into `room`,
+ * one behind the other, many in one system call where the kernel can (ring.h). ret[i].here is NULL for those
+ * that are long, or could not be read: drop_body() opens them or says why not. Returns for how many numbers
+ * `ret` was written: fewer when the room is used up, but one with room for DROP_SMALL_MAX + 1 octets. */
+unsigned drop_read_small(struct drop *drop, const uint32_t *numbers, unsigned count, unsigned flags,
+                         char *room, size_t room_size, struct drop_body *ret);
 
 /* Opens message `number` (1 to count). ERR_NOTFOUND: gone; ERR_CHANGED: another file is in its place;
  * ERR_NOTREGULAR, ERR_DENIED, ERR_IO, ERR_AGAIN; ERR_CORRUPT: somebody altered the index. The maildrop

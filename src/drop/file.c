@@ -7,19 +7,23 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
-static int open_below(int folder, const char *path, int flags, unsigned mode, bool nowait)
+struct open_how file_how(int flags, bool nowait)
 {
-	struct open_how how = {
+	return (struct open_how){
 	    .flags = (uint64_t)(unsigned)(flags | O_CLOEXEC | O_NOFOLLOW),
-	    .mode = mode,
 	    .resolve =
 	        RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | (nowait ? RESOLVE_CACHED : 0),
 	};
+}
+
+static int open_below(int folder, const char *path, int flags, unsigned mode, bool nowait)
+{
+	struct open_how how = file_how(flags, nowait);
+	how.mode = mode;
 	return (int)syscall(SYS_openat2, folder, path, &how, sizeof how);
 }
 

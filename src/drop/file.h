@@ -3,6 +3,7 @@
 #ifndef DROP_FILE_H
 #define DROP_FILE_H
 
+#include <linux/openat2.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -14,6 +15,9 @@ int file_open(int folder, const char *path, int flags, bool nowait);
 
 /* The same for an entry of the folder itself (a name without '/'), for less. */
 int file_open_entry(int folder, const char *name, int flags);
+
+/* How it does that. */
+struct open_how file_how(int flags, bool nowait);
 
 /* Creates a file that must not exist. */
 int file_create(int folder, const char *path, unsigned mode);

@@ -56,6 +56,7 @@ struct index_row {
 	uint64_t modified_ns;       /* mtime */
 	uint64_t inode;
 	uint64_t name_at; /* in the names */
+	uint64_t content; /* message_sum() of a message of at most DROP_SMALL_MAX octets, else 0 */
 	uint16_t name_len;
 	uint8_t flags; /* enum index_flag */
 	uint8_t unused;

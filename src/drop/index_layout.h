@@ -10,7 +10,7 @@
 
 _Static_assert(sizeof(struct index_head) == 96 && sizeof(struct index_head) % SUM_BLOCK == 0,
                "the head has no holes, and sums begin behind it");
-_Static_assert(sizeof(struct index_row) == 56, "a row has no holes");
+_Static_assert(sizeof(struct index_row) == 64, "a row has no holes");
 
 static inline uint64_t layout_listing_size(const struct index_head *head)
 {

@@ -12,6 +12,9 @@ struct drop_kind {
 	int (*open)(const struct drop_root *root, const char *path, unsigned flags, struct drop **ret,
 	            struct drop_report *ret_report, struct error *error);
 	int (*body)(struct drop *drop, uint32_t number, unsigned flags, struct drop_body *ret);
+	/* NULL: none of its messages are read, all are opened. */
+	unsigned (*read_small)(struct drop *drop, const uint32_t *numbers, unsigned count, unsigned flags,
+	                       char *room, size_t room_size, struct drop_body *ret);
 	/* drop_commit_step(); the whole in one step will do. */
 	int (*commit)(struct drop *drop, struct span bitmap, uint32_t *ret_removed, struct error *error);
 	void (*discard)(struct drop *drop); /* throws away an index that does not hold */

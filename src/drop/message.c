@@ -5,6 +5,7 @@
 #include "base/fd.h"
 #include "drop/file.h"
 #include "drop/measure.h"
+#include "drop/sum.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,9 +21,6 @@ void message_path(const struct index_row *row, struct span name, char to[INDEX_P
 	memcpy(to + 4, name.ptr, name.len);
 	to[4 + name.len] = '\0';
 }
-
-/* O_NONBLOCK: a FIFO would wait for its writer. */
-enum { OPEN_FLAGS = O_RDONLY | O_NONBLOCK | O_NOCTTY };
 
 /* What was opened, or not (-1 and errno), must be a regular file. */
 static int take_opened(int fd, int *ret_fd, struct stat *ret_what)
@@ -43,13 +41,19 @@ static int take_opened(int fd, int *ret_fd, struct stat *ret_what)
 
 int message_open(int folder, const char *path, bool nowait, int *ret_fd, struct stat *ret_what)
 {
-	return take_opened(file_open(folder, path, OPEN_FLAGS, nowait), ret_fd, ret_what);
+	return take_opened(file_open(folder, path, MESSAGE_OPEN, nowait), ret_fd, ret_what);
 }
 
 bool message_is_same(const struct index_row *row, const struct stat *what)
 {
 	return row->inode == what->st_ino && row->raw == (uint64_t)what->st_size &&
 	       row->modified_ns == file_ns(what->st_mtim);
+}
+
+uint64_t message_sum(struct span octets)
+{
+	uint64_t sum = sum_of(0, octets);
+	return sum ? sum : 1;
 }
 
 int message_reader_init(struct message_reader *reader, int folder)
@@ -97,11 +101,13 @@ static uint64_t hole_at(int fd, uint64_t at, uint64_t size)
 
 /* As much as the file held when it was opened: one that still grows is not the message any more, which
  * message_is_same() tells whoever opens it. */
-static int read_facts(const struct message_reader *reader, int fd, const struct stat *what, struct facts *ret)
+static int read_facts(const struct message_reader *reader, int fd, const struct stat *what, struct facts *ret,
+                      uint64_t *ret_content)
 {
 	struct measure measure = {0};
 	uint64_t size = (uint64_t)what->st_size;
 	bool sparse = (uint64_t)what->st_blocks * 512 < size;
+	bool whole = false; /* in the buffer */
 	while (measure.raw < size) {
 		if (sparse)
 			measure_add_hole(&measure, hole_at(fd, measure.raw, size));
@@ -117,13 +123,18 @@ static int read_facts(const struct message_reader *reader, int fd, const struct 
 		if (got == 0)
 			break;
 		measure_add(&measure, span_of(reader->buffer, (size_t)got));
+		whole = measure.raw == (uint64_t)got;
 	}
 	*ret = measure_end(&measure);
+	*ret_content =
+	    whole && measure.raw <= DROP_SMALL_MAX ? message_sum(span_of(reader->buffer, measure.raw)) : 0;
 	return ERR_NONE;
 }
 
-static void set_row(struct index_row *row, const struct stat *what, const struct facts *facts, unsigned flags)
+static void set_row(struct index_row *row, const struct stat *what, const struct facts *facts,
+                    uint64_t content, unsigned flags)
 {
+	row->content = content;
 	row->raw = facts->raw;
 	row->wire = facts->wire;
 	row->header = facts->header;
@@ -138,7 +149,7 @@ static void set_unreadable(struct index_row *row, const struct stat *what)
 {
 	uint64_t size = (uint64_t)what->st_size;
 	struct facts facts = {.raw = size, .wire = size, .header = size};
-	set_row(row, what, &facts, INDEX_UNREADABLE);
+	set_row(row, what, &facts, 0, INDEX_UNREADABLE);
 }
 
 static int measure_unopened(struct message_reader *reader, int folder, const char *name,
@@ -164,7 +175,7 @@ int message_measure(struct message_reader *reader, struct span name, struct inde
 	char text[NAME_OCTETS_MAX + 1];
 	struct stat what;
 	(void)span_to_text(name, text, sizeof text);
-	int err = take_opened(file_open_entry(folder, text, OPEN_FLAGS), &fd, &what);
+	int err = take_opened(file_open_entry(folder, text, MESSAGE_OPEN), &fd, &what);
 	if (err == ERR_FULL || err == ERR_NOMEM)
 		return err;
 	if (err)
@@ -172,11 +183,12 @@ int message_measure(struct message_reader *reader, struct span name, struct inde
 	*ret_is_message = true;
 	if (!message_is_same(row, &what) || row->flags & INDEX_UNREADABLE || row->modified_ns == 0) {
 		struct facts facts;
-		err = read_facts(reader, fd, &what, &facts);
+		uint64_t content;
+		err = read_facts(reader, fd, &what, &facts, &content);
 		if (err)
 			set_unreadable(row, &what);
 		else
-			set_row(row, &what, &facts, 0);
+			set_row(row, &what, &facts, content, 0);
 		reader->read++;
 	}
 	reader->fds[reader->fd_count++] = fd;

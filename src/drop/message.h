@@ -5,7 +5,10 @@
 
 #include "drop/index.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
+
+enum { MESSAGE_OPEN = O_RDONLY | O_NONBLOCK | O_NOCTTY }; /* a FIFO would wait for its writer */
 
 /* The path of a row's file in the maildrop. */
 void message_path(const struct index_row *row, struct span name, char to[INDEX_PATH_MAX]);
@@ -16,6 +19,9 @@ int message_open(int folder, const char *path, bool nowait, int *ret_fd, struct 
 
 /* The file a row speaks of, unaltered since. */
 bool message_is_same(const struct index_row *row, const struct stat *what);
+
+/* What tells one small message from another, without asking for its file's inode. Never 0. */
+uint64_t message_sum(struct span octets);
 
 enum { MESSAGE_BATCH = 32 }; /* files closed together: closing is dear, and a range costs one call */
 

@@ -14,11 +14,17 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 16 /* Linux 5.1 */
+#endif
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 8U /* Linux 6.3 */
 #endif
 
-enum { SEALS = F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL };
+enum {
+	SEALS = F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL,
+	SHARED_SEALS = F_SEAL_FUTURE_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL,
+};
 
 int blob_new(const char *name, uint64_t size, int *ret_fd, char **ret_map)
 {
@@ -67,10 +73,28 @@ int blob_copy(const char *name, struct span octets, int *ret_fd)
 	return ERR_NONE;
 }
 
-int blob_map(int fd, uint64_t size, const char **ret_map)
+int blob_share(const char *name, uint64_t size, int *ret_fd, char **ret_map)
 {
-	int seals = fcntl(fd, F_GET_SEALS);
-	if (seals < 0 || (seals & SEALS) != SEALS)
+	int fd;
+	char *map;
+	int err = blob_new(name, size, &fd, &map);
+	if (err)
+		return err;
+	if (fcntl(fd, F_ADD_SEALS, SHARED_SEALS) != 0) {
+		err = err_from_errno(errno);
+		blob_unmap(map, size);
+		(void)close(fd);
+		return err;
+	}
+	*ret_fd = fd;
+	*ret_map = map;
+	return ERR_NONE;
+}
+
+static int map_sealed(int fd, uint64_t size, int seals, int how, const char **ret_map)
+{
+	int found = fcntl(fd, F_GET_SEALS);
+	if (found < 0 || (found & seals) != seals)
 		return ERR_PEER;
 	off_t end = lseek(fd, 0, SEEK_END); /* a worker may not even stat */
 	if (end < 0 || (uint64_t)end != size)
@@ -79,12 +103,22 @@ int blob_map(int fd, uint64_t size, const char **ret_map)
 		*ret_map = NULL;
 		return ERR_NONE;
 	}
-	/* Private: kernels before 6.7 refuse a shared mapping of a file sealed against writing. */
-	const char *map = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+	const char *map = mmap(NULL, size, PROT_READ, how, fd, 0);
 	if (map == MAP_FAILED)
 		return err_from_errno(errno);
 	*ret_map = map;
 	return ERR_NONE;
+}
+
+int blob_map(int fd, uint64_t size, const char **ret_map)
+{
+	/* Private: kernels before 6.7 refuse a shared mapping of a file sealed against writing. */
+	return map_sealed(fd, size, SEALS, MAP_PRIVATE, ret_map);
+}
+
+int blob_map_shared(int fd, uint64_t size, const char **ret_map)
+{
+	return map_sealed(fd, size, SHARED_SEALS, MAP_SHARED, ret_map);
 }
 
 void blob_unmap(const char *map, uint64_t size)

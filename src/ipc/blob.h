@@ -18,6 +18,13 @@ int blob_seal(int fd, char *map, uint64_t size);
 /* A sealed copy of `octets`. */
 int blob_copy(const char *name, struct span octets, int *ret_fd);
 
+/* A memory file of `size` octets that we go on writing, at *ret_map, and nobody else can. */
+int blob_share(const char *name, uint64_t size, int *ret_fd, char **ret_map);
+
+/* Maps read-only what a peer shares with us: ERR_PEER unless it keeps its size. What is in it may change at
+ * any time. */
+int blob_map_shared(int fd, uint64_t size, const char **ret_map);
+
 /* Maps read-only what a peer sent. ERR_PEER unless it is a memory file sealed against
  * writing, growing and shrinking, of exactly `size` octets. `size` 0 gives a NULL map. */
 int blob_map(int fd, uint64_t size, const char **ret_map);

@@ -52,12 +52,19 @@ static bool bodies_fit(const void *fixed, struct span tail, unsigned fd_count)
 {
 	const struct ipc_drop_bodies *bodies = fixed;
 	const struct ipc_body *body = (const void *)tail.ptr;
-	if (bodies->count == 0 || tail.len != bodies->count * sizeof *body)
+	if (bodies->count == 0 || tail.len != bodies->count * sizeof *body || bodies->tray > IPC_TRAY_NONE)
 		return false;
-	unsigned good = 0;
-	for (uint32_t i = 0; i < bodies->count; i++)
-		good += body[i].err == ERR_NONE;
-	return good == fd_count;
+	unsigned files = 0;
+	for (uint32_t i = 0; i < bodies->count; i++) {
+		if (body[i].err != ERR_NONE)
+			continue;
+		if (!(body[i].flags & IPC_BODY_HERE))
+			files++;
+		else if (bodies->tray == IPC_TRAY_NONE || body[i].offset > IPC_TRAY_SIZE ||
+		         body[i].length > IPC_TRAY_SIZE - body[i].offset)
+			return false;
+	}
+	return files == fd_count;
 }
 
 static bool commit_fits(const void *fixed, struct span tail, unsigned fd_count)
@@ -120,6 +127,7 @@ const struct ipc_row ipc_rows[IPC_TYPES] = {
     ROW(AUTH_OK, A, W, FIXED(ipc_auth_ok)),
     ROW(AUTH_FAIL, A, W, FIXED(ipc_auth_fail)),
 
+    ROW(DROP_TRAYS, K, W, FDS(1, 1), .control = true),
     ROW(DROP_OPEN, W, K, FIXED(ipc_drop_open), .when = ABSENT),
     ROW(DROP_OPENED, K, W, FIXED(ipc_drop_opened), FDS(0, 1), .tail_max = IPC_TAIL_MAX, .fits = opened_fits),
     ROW(DROP_FAILED, K, W, FIXED(ipc_drop_failed)),
@@ -206,7 +214,7 @@ const char *ipc_find_flaw(enum ipc_type type, enum ipc_kind from, enum ipc_kind 
                           const void *fixed, struct span tail, unsigned fd_count)
 {
 	const struct ipc_row *row = &ipc_rows[type];
-	bool control = ((row->from | row->to) & M) != 0;
+	bool control = row->control || ((row->from | row->to) & M) != 0;
 	if (!(row->from & 1u << from) || !(row->to & 1u << to))
 		return "not this peer's to send";
 	if (control != (session == 0))

@@ -47,15 +47,17 @@ enum ipc_type {
 	IPC_AUTH_OK,        /* a ticket for the keeper; ends the exchange */
 	IPC_AUTH_FAIL,      /* ends the exchange */
 	/* worker and keeper */
+	IPC_DROP_TRAYS,  /* + memory file for small messages; once, before all else */
 	IPC_DROP_OPEN,   /* a ticket: lock and list the maildrop */
 	IPC_DROP_OPENED, /* a short listing as tail, a long one that is at hand as sealed memory file, or none
 	                    yet */
 	IPC_DROP_FAILED, /* not opened, not locked */
-	IPC_DROP_LISTING, /* the listing, when it did not come with DROP_OPENED; once */
-	IPC_DROP_LISTED,  /* + sealed memory file, or why not */
-	IPC_DROP_BODY,    /* tail: uint32_t message numbers, 1 to IPC_BODIES_MAX of them */
-	IPC_DROP_BODIES,  /* tail: struct ipc_body for each number asked, + a descriptor for each good one */
-	IPC_DROP_COMMIT,  /* deletion bitmap inline as tail, or as one sealed memory file */
+	IPC_DROP_LISTING,   /* the listing, when it did not come with DROP_OPENED; once */
+	IPC_DROP_LISTED,    /* + sealed memory file, or why not */
+	IPC_DROP_BODY,      /* tail: uint32_t message numbers, 1 to IPC_BODIES_MAX of them */
+	IPC_DROP_BODIES,    /* tail: struct ipc_body for the numbers asked, or for the first of them, + a
+	                     * descriptor for each good one that is not IPC_BODY_HERE */
+	IPC_DROP_COMMIT,    /* deletion bitmap inline as tail, or as one sealed memory file */
 	IPC_DROP_COMMITTED, /* durable, or not; the maildrop is closed either way */
 	IPC_DROP_CLOSE,    /* the session ended without update; no answer; may cross one, so always in turn */
 	IPC_DROP_RECALL,   /* somebody else of this account wants the maildrop: is the session still alive? */
@@ -75,6 +77,9 @@ enum {
 	IPC_TAIL_MAX = 32768, /* octets of the longest tail; more goes into a memory file */
 	IPC_FDS_MAX = 32,
 	IPC_BODIES_MAX = IPC_FDS_MAX, /* message numbers in one request */
+	IPC_TRAYS = 16,               /* answers with small messages that a worker has not dealt with yet */
+	IPC_TRAY_SIZE = 131072,       /* octets of them in one answer */
+	IPC_TRAY_NONE = IPC_TRAYS,
 	IPC_HOSTNAME_MAX = 256,
 	IPC_PATH_MAX = 1024,
 	IPC_ADDR_MAX = 64,    /* "[2001:db8::1]:65535" and a NUL */
@@ -108,6 +113,7 @@ struct ipc_row {
 	uint8_t from, to; /* enum ipc_kind as bits */
 	uint8_t fds_min, fds_max;
 	uint8_t when;   /* enum ipc_when as bits, for the messages a worker sends */
+	bool control;   /* about no session */
 	bool secret;    /* may hold a password or key: copies are wiped */
 	uint32_t fixed; /* octets of the fixed struct, exactly */
 	uint32_t tail_max;
@@ -278,20 +284,25 @@ struct ipc_drop_failed {
 	              * ERR_FULL; ERR_CORRUPT: needs an administrator; else temporary */
 };
 
+/* Small messages are not worth a descriptor each. The keeper shares a memory file with each worker, which the
+ * worker can only read, cut into IPC_TRAYS of IPC_TRAY_SIZE octets. An answer may use a tray that is free;
+ * the worker gives it back with a later request, of any session. */
 struct ipc_drop_body {
 	uint32_t count;
+	uint32_t returned; /* trays dealt with since the last request: tray n is bit n */
 };
 
 enum ipc_body_flag {
 	IPC_BODY_CRLF = 1,    /* every line end is CRLF already, the last line included */
 	IPC_BODY_NO_DOTS = 2, /* no line begins with a dot: nothing to stuff */
+	IPC_BODY_HERE = 4,    /* a small message: its octets are in the answer's tray */
 };
 
 struct ipc_body {
 	uint32_t number;
 	int32_t err; /* 0, then a descriptor follows; ERR_NOTFOUND, ERR_CHANGED, ERR_NOTREGULAR, ERR_DENIED,
 	                ... */
-	uint64_t offset; /* where the message begins in the file, octets */
+	uint64_t offset; /* where the message begins in the file, octets; IPC_BODY_HERE: in the tray */
 	uint64_t length; /* raw octets from there */
 	uint64_t wire;   /* octets on the wire, as listed */
 	uint64_t header; /* raw octets of the header with its blank line */
@@ -301,6 +312,7 @@ struct ipc_body {
 
 struct ipc_drop_bodies {
 	uint32_t count;
+	uint32_t tray; /* IPC_TRAY_NONE when no body is IPC_BODY_HERE */
 };
 
 struct ipc_deliver_to {

@@ -396,3 +396,11 @@ unsigned pop_server_ahead(const struct pop_server *server, struct span in, uint3
 	}
 	return count;
 }
+
+uint32_t pop_server_following(const struct pop_server *server, uint32_t number)
+{
+	while (number < server->listing.count)
+		if (!is_marked(server, ++number))
+			return number;
+	return 0;
+}

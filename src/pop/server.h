@@ -172,5 +172,7 @@ bool pop_server_expired(const struct pop_server *server, uint64_t now_ms);
 /* Message numbers that RETR and TOP commands waiting in `in` ask for, in order, as far as they can be told
  * now; at most `max`. For reading ahead. */
 unsigned pop_server_ahead(const struct pop_server *server, struct span in, uint32_t *numbers, unsigned max);
+/* The first message behind `number` that is not marked as deleted, 0 for none. */
+uint32_t pop_server_following(const struct pop_server *server, uint32_t number);
 
 #endif

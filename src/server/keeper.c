@@ -5,6 +5,7 @@
  */
 #include "server/keeper.h"
 
+#include "drop/ring.h"
 #include "log/log.h"
 #include "os/os.h"
 
@@ -51,6 +52,8 @@ static int confine(struct keeper *keeper, struct error *error)
 		return err;
 	keeper->root.mbox.keep_quotes = keeper->setup.mbox_keep_quotes;
 	keeper->root.mbox.content_length = keeper->setup.mbox_content_length;
+	if (rings_init(1 + keeper->setup.threads) != ERR_NONE)
+		log_note(LOG_INFO, "no io_uring here: messages are opened one by one, which costs more");
 	err = os_confine(&how, error);
 	if (err == ERR_UNSUPPORTED) { /* the other fences stand */
 		log_note(LOG_WARNING, "keeper less confined than it should be: %s", error->text);

@@ -80,6 +80,8 @@ struct keeper_peer {
 	struct keeper_session **slots; /* sessions by id */
 	uint32_t slot_count, count;    /* a power of two, or 0; sessions */
 	uint32_t deliveries;           /* sessions of that kind */
+	char *trays;                   /* shared with it, for small messages */
+	uint32_t free_trays;           /* tray n is bit n */
 };
 
 /* --- keeper_table.c --- */
@@ -139,9 +141,15 @@ int keeper_listing_find(struct keeper_listings *listings, const struct drop_iden
 void keeper_listing_keep(struct keeper_listings *listings, struct keeper_listing *listing);
 void keeper_listings_finish(struct keeper_listings *listings);
 
-/* --- keeper_drop.c: likewise --- */
+/* --- keeper_body.c: likewise --- */
 
 int keeper_body(struct keeper_session *session, const struct ipc_in *in, const char **why);
+/* The memory for small messages. ERR_NOMEM, ERR_FULL. */
+int keeper_trays_open(struct keeper_peer *peer);
+void keeper_trays_close(struct keeper_peer *peer);
+
+/* --- keeper_drop.c: likewise --- */
+
 int keeper_commit(struct keeper_session *session, struct ipc_in *in, const char **why);
 /* ERR_DENIED: the maildrop is of a user that the keeper is not. */
 int keeper_check_owner(const struct ticket *ticket);

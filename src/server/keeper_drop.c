@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the keeper does for a session with an open maildrop: bodies, commit, close. Runs in the loop; what has
+ * What the keeper does for a session with an open maildrop: commit and close. Runs in the loop; what has
  * to wait for the disk runs in libuv's threads, where it touches its job and that job's maildrop only.
  * Requests come from workers, which may have been taken over; their form and turn were checked.
  */
@@ -13,14 +13,6 @@
 #include <string.h>
 #include <unistd.h>
 
-struct bodies {
-	uint32_t count, done;
-	uint32_t numbers[IPC_BODIES_MAX];
-	struct ipc_body body[IPC_BODIES_MAX];
-	int fds[IPC_FDS_MAX];
-	unsigned fd_count;
-};
-
 struct commit {
 	char *bitmap;
 	size_t size;
@@ -28,13 +20,10 @@ struct commit {
 	int err;
 };
 
-/* One request in a disk thread. */
+/* One in a disk thread. */
 struct job {
 	struct keeper_job base;
-	union {
-		struct bodies bodies;
-		struct commit commit;
-	};
+	struct commit commit;
 };
 
 static struct job *new_job(struct keeper_session *session)
@@ -92,108 +81,6 @@ void keeper_close(struct keeper_session *session)
 	else
 		keeper_end(session);
 }
-
-/* --- bodies --- */
-
-static void log_body(const struct keeper_session *session, const struct ipc_body *body)
-{
-	struct log_line line;
-	keeper_log(&line, body->err == ERR_NOTFOUND ? LOG_INFO : LOG_WARNING, "message-failed", session);
-	log_num(&line, "message", body->number);
-	log_err(&line, "result", body->err);
-	log_end(&line);
-}
-
-/* Opens what is left of a batch; ERR_AGAIN when the next one has to wait for the disk. */
-static int open_bodies(struct drop *drop, struct bodies *bodies, unsigned flags)
-{
-	for (; bodies->done < bodies->count; bodies->done++) {
-		struct drop_body found;
-		struct ipc_body *body = &bodies->body[bodies->done];
-		uint32_t number = bodies->numbers[bodies->done];
-		int err = drop_body(drop, number, flags, &found);
-		if (err == ERR_AGAIN && flags & DROP_NOWAIT)
-			return err;
-		*body = (struct ipc_body){.number = number, .err = err};
-		if (err)
-			continue;
-		body->offset = found.offset;
-		body->length = found.length;
-		body->wire = found.wire;
-		body->header = found.header;
-		body->flags = (found.crlf ? IPC_BODY_CRLF : 0u) | (found.no_dots ? IPC_BODY_NO_DOTS : 0u);
-		bodies->fds[bodies->fd_count++] = found.fd;
-	}
-	return ERR_NONE;
-}
-
-static void finish_bodies(struct keeper_session *session, const struct bodies *bodies)
-{
-	session->working = false;
-	if (!session->peer) {
-		for (unsigned i = 0; i < bodies->fd_count; i++)
-			(void)close(bodies->fds[i]);
-		keeper_end(session);
-		return;
-	}
-	for (uint32_t i = 0; i < bodies->count; i++)
-		if (bodies->body[i].err)
-			log_body(session, &bodies->body[i]);
-	struct ipc_drop_bodies fixed = {.count = bodies->count};
-	keeper_send(session, IPC_DROP_BODIES, &fixed,
-	            span_of((const char *)bodies->body, bodies->count * sizeof bodies->body[0]), bodies->fds,
-	            bodies->fd_count);
-}
-
-static void bodies_in_thread(uv_work_t *work)
-{
-	struct job *job = work->data;
-	(void)open_bodies(job->base.session->drop, &job->bodies, 0);
-}
-
-static void bodies_done(uv_work_t *work, int status)
-{
-	struct job *job = work->data;
-	(void)status;
-	finish_bodies(job->base.session, &job->bodies);
-	free(job);
-}
-
-static void fail_bodies(struct bodies *bodies, int err)
-{
-	for (; bodies->done < bodies->count; bodies->done++)
-		bodies->body[bodies->done] =
-		    (struct ipc_body){.number = bodies->numbers[bodies->done], .err = err};
-}
-
-int keeper_body(struct keeper_session *session, const struct ipc_in *in, const char **why)
-{
-	static struct bodies bodies;
-	const struct ipc_drop_body *asked = in->fixed;
-	bodies.count = asked->count;
-	bodies.done = 0;
-	bodies.fd_count = 0;
-	memcpy(bodies.numbers, in->tail.ptr, in->tail.len);
-	for (uint32_t i = 0; i < bodies.count; i++)
-		if (bodies.numbers[i] < 1 || bodies.numbers[i] > drop_count(session->drop)) {
-			*why = "asks for a message that is not there";
-			return ERR_PEER;
-		}
-	if (open_bodies(session->drop, &bodies, DROP_NOWAIT) == ERR_AGAIN) {
-		struct job *job = new_job(session);
-		if (job) {
-			job->bodies = bodies;
-			if (queue_job(job, bodies_in_thread, bodies_done) == ERR_NONE)
-				return ERR_NONE;
-			free(job);
-		}
-		fail_bodies(&bodies, ERR_NOMEM);
-	}
-	finish_bodies(session, &bodies);
-	return ERR_NONE;
-}
-
-/* --- commit --- */
 
 /* The marks that came with the message, copied: a tail is gone soon, a file is the peer's. */
 static int take_bitmap(const struct ipc_in *in, size_t size, struct commit *ret)

@@ -70,6 +70,7 @@ static void forget_peer(struct link *link, int err, const char *why)
 		at = &(*at)->next;
 	*at = peer->next;
 	link_free(link);
+	keeper_trays_close(peer);
 	free(peer->slots);
 	free(peer);
 }
@@ -93,6 +94,12 @@ int keeper_link(struct keeper *keeper, enum ipc_kind kind, uint32_t id, int fd)
 		return err;
 	}
 	*peer = (struct keeper_peer){.next = keeper->peers, .keeper = keeper, .link = link, .id = id};
+	err = keeper_trays_open(peer);
+	if (err) {
+		free(peer);
+		link_free(link);
+		return err;
+	}
 	keeper->peers = peer;
 	return ERR_NONE;
 }

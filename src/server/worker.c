@@ -131,6 +131,8 @@ static void on_sweep(uv_timer_t *timer)
 		if (!session || is_last_wait(session))
 			continue;
 		session_note_progress(session);
+		if (now_ms > session->moved_ms + WORKER_AHEAD_MS)
+			body_rest(session);
 		if (session->protocol->expired(session, now_ms))
 			session_end(session, "timeout");
 		else if (session_is_lost(session))

@@ -33,6 +33,7 @@ enum {
 	WORKER_PROBE_EVERY = 16,        /* how often a calm listener is asked for more than one */
 	WORKER_TURN_OCTETS = 1048576,   /* in and out of one session before the loop looks at others again */
 	WORKER_SWEEP_MS = 1000,         /* how often timeouts are looked for */
+	WORKER_AHEAD_MS = 2000,         /* how long messages are kept that a client has not asked for yet */
 	WORKER_FDS_OWN = 16,            /* descriptors of the worker itself, beside its listeners */
 	WORKER_LISTINGS_IDLE = 64,      /* long listings kept mapped that no session has just now */
 	WORKER_LISTING_IDLE_MS = 60000, /* and how long */
@@ -89,10 +90,10 @@ struct protocol {
 	void (*keeper_lost)(struct session *session);
 };
 
-/* A message the keeper has opened for us. */
+/* A message the keeper has opened, or read, for us. */
 struct worker_body {
 	struct ipc_body facts;
-	int fd; /* -1 when facts.err says why not */
+	int fd; /* -1 when it was read: see session.here; or when facts.err says why not */
 };
 
 struct session {
@@ -118,9 +119,15 @@ struct session {
 	unsigned char *marks;                /* of deletion; NULL while there is none */
 	struct worker_body *ahead;           /* messages opened ahead, from ahead_at to ahead_count */
 	uint8_t ahead_at, ahead_count;
-	uint8_t reserved;        /* of worker->body_fds, for what was asked for */
-	struct worker_body body; /* the one being sent; fd -1 for none */
-	uint64_t body_at;        /* next raw octet, as an offset in the file */
+	uint8_t window;       /* messages opened ahead of what the client asked for, last time */
+	uint32_t last_number; /* the last one asked of the keeper */
+	uint8_t reserved;     /* of worker->body_fds, for what was asked for */
+	bool sending;         /* a message: */
+	struct worker_body body;
+	uint64_t body_at; /* its next raw octet, as an offset in the file */
+	struct span here; /* what is left of the tray with small messages in it... */
+	size_t here_at;   /* ...from this offset on */
+	char *here_kept;  /* our memory it lies in; NULL: the tray itself, for this turn only */
 
 	uint64_t began_ms, octets_in, octets_out;
 	uint64_t moved_ms; /* when an octet last came in, went out, or was acknowledged */
@@ -186,6 +193,8 @@ struct worker {
 	struct worker_listener listeners[WORKER_LISTENERS_MAX];
 	unsigned listener_count;
 	struct link *auth, *keeper; /* NULL while there is none */
+	const char *trays;          /* the keeper's, for small messages: ipc/message.h */
+	uint32_t returned_trays;    /* to be given back with the next request */
 	struct worker_listing *listings;
 	uv_timer_t sweep;
 	bool draining, stopping;
@@ -283,13 +292,29 @@ void listings_forget(struct worker *worker);
 bool mail_login(struct session *session);
 bool mail_sasl(struct session *session);
 void mail_cancel(struct session *session);
-bool mail_body(struct session *session, struct span input);
 bool mail_commit(struct session *session);
 bool mail_listing(struct session *session);
 bool mail_marks(struct session *session);
 /* Gives up whatever the session holds or has asked for. */
 void mail_release(struct session *session);
-void mail_close_body(struct session *session);
+
+/* --- worker_body.c --- */
+
+/* The machine wants a message. True: it has it, or never will; false: wait. `input` is what the client has
+ * sent beyond that. */
+bool body_ask(struct session *session, struct span input);
+/* The message is sent. */
+void body_done(struct session *session);
+/* Takes octets of a small message from the front of session->here. */
+void body_take_here(struct session *session, size_t count);
+/* The client does nothing: gives up what was read ahead for it. */
+void body_rest(struct session *session);
+/* Gives up all messages. */
+void body_release(struct session *session);
+/* Answers of the keeper; `session` is NULL when it has ended. ERR_PEER. */
+int body_answer(struct worker *worker, struct session *session, struct ipc_in *in);
+int body_take_trays(struct worker *worker, const struct ipc_in *in);
+void body_keeper_gone(struct worker *worker);
 
 /* struct protocol */
 int mail_auth(struct session *session, struct ipc_in *in);

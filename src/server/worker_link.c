@@ -16,7 +16,12 @@ static int auth_message(struct link *link, struct ipc_in *in)
 
 static int keeper_message(struct link *link, struct ipc_in *in)
 {
-	struct session *session = worker_find(link->owner, in->session);
+	struct worker *worker = link->owner;
+	struct session *session = worker_find(worker, in->session);
+	if (in->type == IPC_DROP_TRAYS)
+		return body_take_trays(worker, in);
+	if (in->type == IPC_DROP_BODIES) /* a tray is given back, whoever is there */
+		return body_answer(worker, session, in);
 	return session ? session->protocol->keeper(session, in) : ERR_NONE; /* likewise */
 }
 
@@ -30,7 +35,7 @@ static void link_gone(struct link *link, int err, const char *why)
 	if (auth)
 		worker->auth = NULL;
 	else
-		worker->keeper = NULL;
+		body_keeper_gone(worker);
 	link_free(link);
 	for (uint32_t slot = 0; slot < worker->setup.max_sessions; slot++) {
 		if (!worker->slots[slot])

@@ -72,86 +72,6 @@ void mail_cancel(struct session *session)
 		link_send(session->worker->auth, IPC_AUTH_CANCEL, session->id, NULL, SPAN(""), NULL, 0);
 }
 
-/* Closes the whole batch at once, which costs less than each message by itself. */
-static void drop_ahead(struct session *session)
-{
-	int fds[IPC_BODIES_MAX];
-	for (uint8_t i = 0; i < session->ahead_count; i++)
-		fds[i] = session->ahead[i].fd;
-	fd_close_all(fds, session->ahead_count);
-	free(session->ahead);
-	session->ahead = NULL;
-	session->ahead_at = session->ahead_count = 0;
-	session->worker->body_fds -= session->reserved;
-	session->reserved = 0;
-}
-
-/* Begins to send the message at the front of what was opened ahead. */
-static void use_body(struct session *session)
-{
-	session->body =
-	    session->ahead[session->ahead_at++]; /* the batch keeps the descriptor: see drop_ahead() */
-	const struct ipc_body *facts = &session->body.facts;
-	uint64_t listed = session->machine.listing.octets[facts->number - 1];
-	if (facts->err || facts->wire != listed) {
-		pop_server_no_body(&session->machine, facts->err ? facts->err : ERR_CHANGED);
-		mail_close_body(session);
-		return;
-	}
-	session->body_at = facts->offset;
-	session->fetched++;
-	struct pop_body body = {.length = facts->length,
-	                        .header = facts->header,
-	                        .wire_form =
-	                            (facts->flags & IPC_BODY_CRLF) && (facts->flags & IPC_BODY_NO_DOTS)};
-	pop_server_body(&session->machine, &body);
-}
-
-void mail_close_body(struct session *session)
-{
-	session->body.fd = -1;
-	if (session->ahead_at == session->ahead_count)
-		drop_ahead(session);
-}
-
-/* How many messages may be opened at once now: fewer as descriptors run short, so that no session's batch
- * takes the last ones. The kernel would cut the keeper's answer short, and that must never happen. */
-static unsigned batch_max(const struct worker *worker)
-{
-	enum { SHARE = 8 };
-	uint32_t left = worker->body_fds_max - worker->body_fds;
-	/* One for each session comes first: clients that stop reading keep what they have. */
-	uint32_t spare = left > worker->session_count ? left - worker->session_count : 0;
-	if (left == 0)
-		return 0;
-	return spare / SHARE >= IPC_BODIES_MAX ? IPC_BODIES_MAX : spare / SHARE + 1;
-}
-
-bool mail_body(struct session *session, struct span input)
-{
-	uint32_t number = session->machine.ask.number;
-	if (session->ahead_at < session->ahead_count &&
-	    session->ahead[session->ahead_at].facts.number == number) {
-		use_body(session);
-		return true;
-	}
-	drop_ahead(session); /* the client took another turn than it looked like */
-	unsigned most = batch_max(session->worker);
-	if (!most) {
-		pop_server_no_body(&session->machine, ERR_FULL);
-		return true;
-	}
-	uint32_t numbers[IPC_BODIES_MAX] = {number};
-	struct ipc_drop_body ask = {
-	    .count = 1 + pop_server_ahead(&session->machine, input, numbers + 1, most - 1)};
-	session->reserved = (uint8_t)ask.count;
-	session->worker->body_fds += ask.count;
-	session->await = AWAIT_BODY;
-	link_send(session->worker->keeper, IPC_DROP_BODY, session->id, &ask,
-	          span_of((const char *)numbers, ask.count * sizeof *numbers), NULL, 0);
-	return false;
-}
-
 bool mail_listing(struct session *session)
 {
 	session->await = AWAIT_LISTING;
@@ -192,8 +112,7 @@ void mail_release(struct session *session)
 		link_send(worker->keeper, IPC_DROP_CLOSE, session->id, NULL, SPAN(""), NULL, 0);
 	session->opened = false;
 	session->await = AWAIT_NOTHING;
-	session->body.fd = -1;
-	drop_ahead(session);
+	body_release(session);
 	listing_leave(session->worker, session->long_listing);
 	free(session->listing);
 	free(session->marks);
@@ -324,33 +243,6 @@ static int drop_listed(struct session *session, struct ipc_in *in)
 	return ERR_NONE;
 }
 
-static int drop_bodies(struct session *session, struct ipc_in *in)
-{
-	const struct ipc_drop_bodies *bodies = in->fixed;
-	const struct ipc_body *facts = (const struct ipc_body *)(const void *)in->tail.ptr;
-	if (bodies->count == 0 || in->tail.len != bodies->count * sizeof *facts ||
-	    bodies->count > IPC_BODIES_MAX || facts[0].number != session->machine.ask.number)
-		return ERR_PEER;
-	session->ahead = calloc(bodies->count, sizeof *session->ahead);
-	if (!session->ahead) {
-		session_end(session, "out of memory");
-		return ERR_NONE;
-	}
-	unsigned fd = 0;
-	for (uint32_t i = 0; i < bodies->count; i++) {
-		bool good = facts[i].err == ERR_NONE;
-		if (facts[i].number == 0 || facts[i].number > session->machine.listing.count ||
-		    (good && fd >= in->fd_count))
-			return ERR_PEER;
-		session->ahead[i] =
-		    (struct worker_body){.facts = facts[i], .fd = good ? ipc_in_take(in, fd++) : -1};
-		session->ahead_count = (uint8_t)(i + 1);
-	}
-	use_body(session);
-	session_run(session);
-	return ERR_NONE;
-}
-
 static int drop_recalled(struct session *session)
 {
 	struct link *link = session->worker->keeper;
@@ -365,8 +257,9 @@ static int drop_recalled(struct session *session)
 int mail_keeper(struct session *session, struct ipc_in *in)
 {
 	static const uint8_t awaited[IPC_TYPES] = {
-	    [IPC_DROP_OPENED] = AWAIT_OPEN,      [IPC_DROP_FAILED] = AWAIT_OPEN,
-	    [IPC_DROP_LISTED] = AWAIT_LISTING,   [IPC_DROP_BODIES] = AWAIT_BODY,
+	    [IPC_DROP_OPENED] = AWAIT_OPEN,
+	    [IPC_DROP_FAILED] = AWAIT_OPEN,
+	    [IPC_DROP_LISTED] = AWAIT_LISTING,
 	    [IPC_DROP_COMMITTED] = AWAIT_COMMIT,
 	};
 	if (in->type == IPC_DROP_RECALL)
@@ -378,8 +271,6 @@ int mail_keeper(struct session *session, struct ipc_in *in)
 		return drop_opened(session, in);
 	if (in->type == IPC_DROP_LISTED)
 		return drop_listed(session, in);
-	if (in->type == IPC_DROP_BODIES)
-		return drop_bodies(session, in);
 	if (in->type == IPC_DROP_FAILED) {
 		pop_server_not_logged_in(&session->machine, ((const struct ipc_drop_failed *)in->fixed)->err);
 	} else {

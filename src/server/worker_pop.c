@@ -28,9 +28,31 @@ static enum next send_file(struct session *session, struct pop_output *out, uint
 	           : NEXT_STEP;
 }
 
+/* The next octets of the message, raw: where they are, or read into the worker's buffer. */
+static bool look_at_body(struct session *session, size_t size, struct span *ret)
+{
+	if (session->body.fd < 0) {
+		*ret = span_first(session->here, size);
+		return ret->len > 0;
+	}
+	ssize_t count = pread(session->body.fd, session->worker->raw, size, (off_t)session->body_at);
+	if (count > 0)
+		*ret = span_of(session->worker->raw, (size_t)count);
+	return count > 0;
+}
+
+static void take_from_body(struct session *session, size_t count)
+{
+	if (session->body.fd < 0)
+		body_take_here(session, count);
+	else
+		session->body_at += count;
+}
+
 static enum next send_body(struct session *session, struct pop_output *out)
 {
-	uint64_t as_is = session->conn.ssl ? 0 : pop_server_octets_as_is(&session->machine);
+	bool by_kernel = session->body.fd >= 0 && !session->conn.ssl;
+	uint64_t as_is = by_kernel ? pop_server_octets_as_is(&session->machine) : 0;
 	if (as_is >= WORKER_SEND_FILE_MIN)
 		return send_file(session, out, as_is);
 	uint64_t left = pop_server_octets_left(&session->machine);
@@ -40,12 +62,12 @@ static enum next send_body(struct session *session, struct pop_output *out)
 		if (next != NEXT_STEP)
 			return next;
 	}
-	ssize_t count = pread(session->body.fd, session->worker->raw, size, (off_t)session->body_at);
-	if (count <= 0)
+	struct span octets;
+	if (!look_at_body(session, size, &octets))
 		return session_over(session, "message cut short");
-	struct span raw = span_of(session->worker->raw, (size_t)count);
-	int err = pop_server_octets(&session->machine, &raw, out);
-	session->body_at += (size_t)count - raw.len;
+	struct span rest = octets;
+	int err = pop_server_octets(&session->machine, &rest, out);
+	take_from_body(session, octets.len - rest.len);
 	return err ? session_over(session, "message not as listed") : NEXT_STEP;
 }
 
@@ -98,7 +120,7 @@ static enum next fulfil(struct session *session, enum pop_want want, struct pop_
 		answered = mail_sasl(session);
 		break;
 	case POP_WANT_BODY:
-		answered = mail_body(session, span_of(in->ptr, in->len));
+		answered = body_ask(session, span_of(in->ptr, in->len));
 		break;
 	case POP_WANT_LISTING:
 		answered = mail_listing(session);
@@ -114,8 +136,8 @@ static enum next step(struct session *session, struct pop_input *in, struct pop_
 {
 	uint64_t now_ms = uv_now(session->worker->child->loop);
 	enum next next = fulfil(session, pop_server_step(&session->machine, in, out, now_ms), in, out);
-	if (next != NEXT_ENDED && session->body.fd >= 0 && !pop_server_octets_left(&session->machine))
-		mail_close_body(session);
+	if (next != NEXT_ENDED && session->sending && !pop_server_octets_left(&session->machine))
+		body_done(session);
 	return next;
 }
 
@@ -124,7 +146,6 @@ static enum next step(struct session *session, struct pop_input *in, struct pop_
 static int begin(struct session *session, bool tls, bool local)
 {
 	struct worker *worker = session->worker;
-	session->body.fd = -1;
 	pop_server_init(&session->machine, &worker->conf, tls, tls_ready(worker->tls),
 	                worker->setup.cleartext_always || local, session->began_ms);
 	return ERR_NONE;

@@ -219,6 +219,14 @@ static void do_no_such_message(void)
 	send_body(SESSION, 5000);
 }
 
+static void do_return_tray(void)
+{
+	static const uint32_t number = 1;
+	struct ipc_drop_body body = {.count = 1, .returned = 1};
+	link_send(&keeper, IPC_DROP_BODY, SESSION, &body, span_of((const char *)&number, sizeof number), NULL,
+	          0);
+}
+
 static void do_commit_other_total(void)
 {
 	send_commit(SESSION, 50, -1);
@@ -319,42 +327,43 @@ static void do_escape(void)
 }
 
 static const struct mode modes[] = {
-    {"auth-garbage",                        do_auth_garbage,                           .offence = "shorter than a head"},
-    {"auth-step-out-of-turn",                                     do_auth_step_out_of_turn,                                                        .offence = "out of turn"},
-    {"auth-twice-at-once",             do_auth_twice,.offence = "out of turn"},
+    {"auth-garbage",                                 do_auth_garbage,                           .offence = "shorter than a head"},
+    {"auth-step-out-of-turn",                                              do_auth_step_out_of_turn,                                                                 .offence = "out of turn"},
+    {"auth-twice-at-once",                      do_auth_twice,.offence = "out of turn"},
     {"garbage",            do_garbage,                               .offence = "no such message"},
-    {"unknown-type",                             do_unknown_type,                                                 .offence = "no such message"},
-    {"unused-octets-set",                                     do_unused_set,                                                                 .offence = "no such message"},
-    {"oversized",         do_oversized,  .offence = "oversized"},
+    {"unknown-type",                                      do_unknown_type,                                                          .offence = "no such message"},
+    {"unused-octets-set",                                              do_unused_set,                                                                          .offence = "no such message"},
+    {"oversized",                  do_oversized,  .offence = "oversized"},
     {"wrong-fixed-size",do_wrong_size,.offence = "wrong size"},
-    {"tail-too-long",                           do_tail_too_long,                                                .offence = "tail too long"},
-    {"one-descriptor-too-many",                                     do_one_descriptor,                                                             .offence = "wrong number of descriptors"},
-    {"many-descriptors",              do_many_descriptors,                                                                                                                       .offence = "too many descriptors"},
+    {"tail-too-long",                                    do_tail_too_long,                                                .offence = "tail too long"},
+    {"one-descriptor-too-many",                                              do_one_descriptor,                                                                      .offence = "wrong number of descriptors"},
+    {"many-descriptors",                       do_many_descriptors,                                                                                                                                         .offence = "too many descriptors"},
     {"no-session",do_no_session,.offence = "no session number"},
-    {"speaks-for-the-master",             do_speak_for_another, .offence = "not this peer's to send"},
-    {"unknown-session",                                     do_unknown_session,                                                             .offence = "out of turn"},
-    {"commit-unknown-session",    do_commit_unknown,.offence = "out of turn"},
-    {"forged-ticket",                              do_forge,                                                                               .after_login = true, .offence = "forged ticket"},
-    {"forged-seal",               do_forge_mac,                        .after_login = true, .offence = "forged ticket"},
-    {"ticket-of-another-session",                                     do_other_session,                                                              .after_login = true,
+    {"speaks-for-the-master",                      do_speak_for_another, .offence = "not this peer's to send"},
+    {"unknown-session",                                              do_unknown_session,                                                                      .offence = "out of turn"},
+    {"commit-unknown-session",             do_commit_unknown,.offence = "out of turn"},
+    {"forged-ticket",                                       do_forge,                                                                                        .after_login = true, .offence = "forged ticket"},
+    {"forged-seal",                        do_forge_mac,                        .after_login = true, .offence = "forged ticket"},
+    {"ticket-of-another-session",                                              do_other_session,                                                                       .after_login = true,
      .offence = "ticket of another session"},
-    {"replayed-ticket",             do_replay,.after_opened = true, .offence = "ticket used twice"},
-    {"two-requests-at-once",                 do_two_at_once,                                                                                                            .after_opened = true, .offence = "out of turn"},
-    {"no-such-message",                       do_no_such_message,                           .after_opened = true,
+    {"replayed-ticket",                      do_replay,.after_opened = true, .offence = "ticket used twice"},
+    {"two-requests-at-once",                 do_two_at_once,                                                                                                                     .after_opened = true, .offence = "out of turn"},
+    {"no-such-message",                                do_no_such_message,                           .after_opened = true,
      .offence = "asks for a message that is not there"},
-    {"commit-of-another-size",           do_commit_other_total,                                                    .after_opened = true,
+    {"returns-a-tray",                    do_return_tray,                                                             .after_opened = true, .offence = "gives back a tray it has not got"},
+    {"commit-of-another-size",           do_commit_other_total,          .after_opened = true,
      .offence = "commits another maildrop"},
-    {"unsealed-marks",           do_unsealed_marks,          .after_opened = true, .offence = "marks that do not hold"},
-    {"keeps-unasked",                                     do_keep_unasked,                                                    .after_opened = true, .offence = "out of turn"},
-    {"keeps-twice",                  do_keep_twice,                                           .after_opened = true, .offence = "out of turn"},
-    {"ends-others-sessions",                     do_end_others                                        },
-    {"does-not-read",       do_flood,                                                .offence = "a limit is reached"},
-    {"control-garbage",       do_control_garbage,.offence = "shorter than a head"},
-    {"control-ready-twice",                                     do_control_ready,                                                              .offence = "out of turn"},
-    {"control-gives-orders",                 do_control_order,                                .offence = "not this peer's to send"},
-    {"control-closed",              do_control_close,                        .offence = "closed its channel"},
-    {"accuses-the-keeper", do_accuse,                                          .offence = "lost a peer"},
-    {"escape",          do_escape                     },
+    {"unsealed-marks",                                              do_unsealed_marks,                                                             .after_opened = true, .offence = "marks that do not hold"},
+    {"keeps-unasked",                           do_keep_unasked,                                                    .after_opened = true, .offence = "out of turn"},
+    {"keeps-twice",                              do_keep_twice,                                         .after_opened = true, .offence = "out of turn"},
+    {"ends-others-sessions",                do_end_others                                                        },
+    {"does-not-read",                do_flood,.offence = "a limit is reached"},
+    {"control-garbage",                                              do_control_garbage,                                                                       .offence = "shorter than a head"},
+    {"control-ready-twice",                          do_control_ready,                                         .offence = "out of turn"},
+    {"control-gives-orders",                               do_control_order,                                       .offence = "not this peer's to send"},
+    {"control-closed", do_control_close,                                          .offence = "closed its channel"},
+    {"accuses-the-keeper",               do_accuse,                           .offence = "lost a peer"},
+    {"escape",                                              do_escape                                                                       },
 };
 enum { MODES = sizeof modes / sizeof modes[0] };
 

@@ -12,6 +12,7 @@
 #include "pop/listing.h"
 #include "server/keeper.h"
 
+#include <sys/mman.h>
 #include <sys/socket.h>
 
 enum { WORKER = 7, EPOCH = 3, SESSION = 1001, WAIT_MS = 10000 };
@@ -19,6 +20,7 @@ enum { WORKER = 7, EPOCH = 3, SESSION = 1001, WAIT_MS = 10000 };
 static struct keeper keeper;
 static struct child child;
 static struct ipc_channel worker, master;
+static const char *trays;
 static struct ipc_ticket_key key = {.epoch = EPOCH, .key = "a key that nobody needs to guess"};
 static struct box *box;
 static uint64_t nonce;
@@ -38,6 +40,14 @@ static inline void connect_worker(void)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
 	ipc_channel_init(&worker, pair[0], IPC_WORKER, IPC_KEEPER, 1);
 	assert_int_equal(keeper_link(&keeper, IPC_WORKER, WORKER, pair[1]), ERR_NONE);
+	struct ipc_in in;
+	const char *why = "";
+	assert_int_equal(ipc_receive(&worker, &in, &why), ERR_NONE);
+	assert_int_equal(in.type, IPC_DROP_TRAYS);
+	assert_int_equal(blob_map_shared(in.fds[0], (uint64_t)IPC_TRAYS * IPC_TRAY_SIZE, &trays), ERR_NONE);
+	assert_true(mmap(NULL, 4096, PROT_WRITE, MAP_SHARED, in.fds[0], 0) == MAP_FAILED); /* to be read */
+	assert_true(write(in.fds[0], "x", 1) < 0);
+	ipc_in_finish(&in);
 }
 
 static inline int setup(void **state)

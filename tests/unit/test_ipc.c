@@ -90,7 +90,7 @@ static void test_descriptors(void **state)
 	int fds[IPC_FDS_MAX];
 	for (int i = 0; i < IPC_FDS_MAX; i++)
 		assert_true((fds[i] = open("/dev/null", O_RDONLY)) >= 0);
-	struct ipc_drop_bodies fixed = {.count = IPC_BODIES_MAX};
+	struct ipc_drop_bodies fixed = {.count = IPC_BODIES_MAX, .tray = IPC_TRAY_NONE};
 	struct span tail = span_of((const char *)bodies, sizeof bodies);
 	assert_int_equal(ipc_send(&keeper, IPC_DROP_BODIES, 5, &fixed, tail, fds, IPC_FDS_MAX), 0);
 	assert_int_equal(count_open_fds(), before); /* ours are closed, theirs are in the socket */
@@ -112,6 +112,34 @@ static void test_descriptors(void **state)
 		assert_true((fds[i] = open("/dev/null", O_RDONLY)) >= 0);
 	assert_int_equal(ipc_send(&keeper, IPC_DROP_BODIES, 5, &fixed, tail, fds, IPC_FDS_MAX), ERR_PEER);
 	assert_int_equal(count_open_fds(), before);
+}
+
+/* Small messages lie in a tray, within its bounds, and nowhere else. */
+static void test_trays(void **state)
+{
+	(void)state;
+	static const struct {
+		uint32_t tray;
+		uint64_t offset, length;
+		int want;
+	} cases[] = {
+	    {0,             0,                 IPC_TRAY_SIZE, ERR_NONE},
+            {IPC_TRAYS - 1, 7,                 100,           ERR_NONE},
+	    {IPC_TRAY_NONE, 0,                 1,             ERR_PEER},
+            {IPC_TRAYS + 1, 0,                 1,             ERR_PEER},
+	    {0,             1,                 IPC_TRAY_SIZE, ERR_PEER},
+            {0,             IPC_TRAY_SIZE + 1, 0,             ERR_PEER},
+	    {0,             UINT64_MAX,        2,             ERR_PEER},
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct ipc_body body = {.number = 1,
+		                        .offset = cases[i].offset,
+		                        .length = cases[i].length,
+		                        .flags = IPC_BODY_HERE};
+		struct ipc_drop_bodies fixed = {.count = 1, .tray = cases[i].tray};
+		struct span tail = span_of((const char *)&body, sizeof body);
+		assert_int_equal(ipc_send(&keeper, IPC_DROP_BODIES, 5, &fixed, tail, NULL, 0), cases[i].want);
+	}
 }
 
 static void test_queue(void **state)
@@ -261,19 +289,15 @@ static void test_refused_parts(void **state)
 	(void)state;
 	struct {
 		struct ipc_head head;
-		uint32_t count, padding, number;
+		uint32_t count, returned, number;
 	} body = {
 	    .head = {.type = IPC_DROP_BODY, .session = 1},
-              .count = 1, .padding = 1, .number = 1
+              .count = 2, .number = 1
         };
-	send_raw(&body, sizeof body.head + 12, 0);
-	expect_refused("padding set");
-	body.padding = 0;
-	body.count = 2;
 	send_raw(&body, sizeof body.head + 12, 0);
 	expect_refused("parts do not belong together");
 	body.count = 0;
-	send_raw(&body, sizeof body.head + 4, 0);
+	send_raw(&body, sizeof body.head + 8, 0);
 	expect_refused("parts do not belong together");
 	body.count = 0x40000001; /* times four is 4 in 32 bits */
 	send_raw(&body, sizeof body.head + 12, 0);
@@ -290,7 +314,7 @@ static void test_rows(void **state)
 		assert_non_null(row->name);
 		assert_true(row->fixed + sizeof(struct ipc_head) <= sizeof zeros);
 		assert_true(row->tail_max <= IPC_TAIL_MAX && row->fds_max <= IPC_FDS_MAX);
-		bool control = type < IPC_AUTH_BEGIN;
+		bool of_master = type < IPC_AUTH_BEGIN, control = of_master || row->control;
 		bool from_worker = !control && row->from == 1 << IPC_WORKER;
 		assert_int_equal(row->when != 0, from_worker);
 		for (int from = 0; from < IPC_KINDS; from++) {
@@ -301,7 +325,7 @@ static void test_rows(void **state)
 				bool allowed = row->from >> from & 1 && row->to >> to & 1;
 				bool refused = flaw && strcmp(flaw, "not this peer's to send") == 0;
 				assert_int_equal(allowed, !refused);
-				assert_true(!control || !allowed ||
+				assert_true(!of_master || !allowed ||
 				            (from == IPC_MASTER) != (to == IPC_MASTER));
 			}
 		}
@@ -422,6 +446,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(test_round_trip, open_pair, close_pair),
 	    cmocka_unit_test_setup_teardown(test_descriptors, open_pair, close_pair),
+	    cmocka_unit_test_setup_teardown(test_trays, open_pair, close_pair),
 	    cmocka_unit_test_setup_teardown(test_queue, open_pair, close_pair),
 	    cmocka_unit_test_setup_teardown(test_refused_lengths, open_pair, close_pair),
 	    cmocka_unit_test_setup_teardown(test_refused_heads, open_pair, close_pair),

@@ -2,6 +2,8 @@
 /* Unit test of the keeper (src/server/keeper_*.c) from a worker's side. */
 #include "keeper_box.h"
 
+#include "drop/ring.h"
+
 #include "drop/index.h"
 
 static void put_three(void)
@@ -32,6 +34,92 @@ static void test_session(void **state)
 	send_commit(SESSION + 2, 0, 1, SPAN(""));
 	expect_committed(SESSION + 2, ERR_NONE, 0);
 	assert_true(box_has(box, "cur/3.x:2,S"));
+}
+
+static uint32_t expect_tray(uint64_t session, const char *const *texts, uint32_t count)
+{
+	struct ipc_in in;
+	assert_int_equal(await(&worker, &in), ERR_NONE);
+	assert_int_equal(in.type, IPC_DROP_BODIES);
+	assert_int_equal(in.session, session);
+	const struct ipc_drop_bodies *bodies = in.fixed;
+	const struct ipc_body *body = (const void *)in.tail.ptr;
+	assert_int_equal(bodies->count, count);
+	uint32_t tray = bodies->tray;
+	for (uint32_t i = 0; i < count; i++) {
+		assert_int_equal(body[i].err, ERR_NONE);
+		assert_int_equal((body[i].flags & IPC_BODY_HERE) != 0, texts[i] != NULL);
+		if (!texts[i])
+			continue;
+		assert_int_equal(body[i].length, strlen(texts[i]));
+		assert_memory_equal(trays + (size_t)tray * IPC_TRAY_SIZE + body[i].offset, texts[i],
+		                    body[i].length);
+	}
+	ipc_in_finish(&in);
+	return tray;
+}
+
+static void need_rings(void)
+{
+	if (rings_init(1) == ERR_NONE)
+		return;
+	print_message("no io_uring here\n");
+	skip();
+}
+
+static void send_body_returning(uint32_t number, uint32_t trays_back)
+{
+	struct ipc_drop_body body = {.count = 1, .returned = trays_back};
+	request(IPC_DROP_BODY, SESSION, &body, span_of((const char *)&number, sizeof number));
+}
+
+/* Small messages are read, long and altered ones opened or refused; a tray is used again when it was given
+ * back. */
+static void test_trays(void **state)
+{
+	(void)state;
+	static char long_text[DROP_SMALL_MAX + 2];
+	need_rings();
+	memset(long_text, 'x', sizeof long_text - 1);
+	box_put_text(box, "new/1.a", "one\n");
+	box_put_text(box, "new/2.b", long_text);
+	box_put_text(box, "new/3.c", "three\n");
+	box_rest();
+	send_open(SESSION);
+	expect_opened(SESSION, 3);
+	send_body(SESSION, (const uint32_t[]){3, 2, 1}, 3);
+	uint32_t first = expect_tray(SESSION, (const char *const[]){"three\n", NULL, "one\n"}, 3);
+	send_body(SESSION, (const uint32_t[]){1}, 1);
+	assert_int_not_equal(expect_tray(SESSION, (const char *const[]){"one\n"}, 1), first);
+	send_body_returning(3, 1u << first);
+	assert_int_equal(expect_tray(SESSION, (const char *const[]){"three\n"}, 1), first);
+	box_delete(box, "new/1.a");
+	send_body(SESSION, (const uint32_t[]){1}, 1);
+	expect_bodies(SESSION, (const int[]){ERR_NOTFOUND}, 1);
+	box_delete(box, "new/3.c");
+	box_put_text(box, "new/3.c", "4hree\n"); /* as long, and another */
+	send_body(SESSION, (const uint32_t[]){3}, 1);
+	expect_bodies(SESSION, (const int[]){ERR_CHANGED}, 1);
+	send_body_returning(3, 1u << (IPC_TRAYS - 1));
+	expect_fault("gives back a tray it has not got");
+	rings_finish();
+}
+
+/* With every tray out, messages come as descriptors. */
+static void test_trays_used_up(void **state)
+{
+	(void)state;
+	need_rings();
+	put_three();
+	send_open(SESSION);
+	expect_opened(SESSION, 3);
+	for (unsigned i = 0; i < IPC_TRAYS; i++) {
+		send_body(SESSION, (const uint32_t[]){1}, 1);
+		(void)expect_tray(SESSION, (const char *const[]){"1\n"}, 1);
+	}
+	send_body(SESSION, (const uint32_t[]){2, 1}, 2);
+	expect_bodies(SESSION, (const int[]){0, 0}, 2);
+	rings_finish();
 }
 
 static void put_many(unsigned count)
@@ -316,6 +404,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    KEEPER_TEST(test_session),
+	    KEEPER_TEST(test_trays),
+	    KEEPER_TEST(test_trays_used_up),
 	    KEEPER_TEST(test_long_listing),
 	    KEEPER_TEST(test_damaged_listing),
 	    KEEPER_TEST(test_long_marks),
