@@ -122,8 +122,8 @@ static void test_record_that_does_not_hold(void **state)
 {
 	struct box *box = *state;
 	static const char *const rubbish[] = {"", "x",
-	                                      "RESTus1\n and what would be longer than the whole of such a "
-	                                      "record is, with a wrong sum at its end"};
+	                                      ("RESTus1\n and what would be longer than the whole of such a "
+	                                       "record is, with a wrong sum at its end")};
 	assert_int_equal(deliver(box, 0, 9), ERR_NONE);
 	for (unsigned i = 0; i < 3; i++) {
 		box_put_text(box, USAGE, rubbish[i]);
