@@ -56,12 +56,16 @@ static int ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPH
                       EVP_MAC_CTX *mac, int encrypt)
 {
 	const struct tls *tls = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
-	if (encrypt || CRYPTO_memcmp(name, tls->current, KEY_NAME) == 0)
+	bool current = CRYPTO_memcmp(name, tls->current, KEY_NAME) == 0;
+	if (encrypt)
 		return with_key(tls->current, name, iv, cipher, mac, encrypt);
-	if (CRYPTO_memcmp(name, tls->previous, KEY_NAME) != 0)
+	if (!current && CRYPTO_memcmp(name, tls->previous, KEY_NAME) != 0)
 		return 0; /* unknown: a full handshake */
-	int done = with_key(tls->previous, name, iv, cipher, mac, 0);
-	return done == 1 ? 2 : done; /* and issue a new ticket */
+	int done = with_key(current ? tls->current : tls->previous, name, iv, cipher, mac, 0);
+	/* Clients use a ticket of TLS 1.3 once (RFC 8446 appendix C.4): without another they come back for a
+	 * full handshake every other time. */
+	bool renew = !current || SSL_version(ssl) >= TLS1_3_VERSION;
+	return done == 1 && renew ? 2 : done;
 }
 
 /* --- choosing --- */

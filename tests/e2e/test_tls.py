@@ -218,6 +218,20 @@ def test_resumption_across_workers(daemon, home, version, over):
     assert len(workers_met(daemon, since)) == 2
 
 
+def test_a_used_ticket_is_replaced(daemon, home):
+    """Clients use a ticket of TLS 1.3 once: whoever resumes gets another."""
+    context = context_for([daemon.certificates[0][0]], ssl.TLSVersion.TLSv1_3)
+    tickets, session = set(), None
+    for number in range(4):
+        with connect(daemon, context, session=session) as client:
+            assert client.sock.session_reused == (number > 0)
+            client.log_in()
+            session = client.sock.session
+            tickets.add(session.id)
+            client.quit()
+    assert len(tickets) == 4
+
+
 def test_forged_ticket_is_a_full_handshake(daemon, make_daemon):
     """A ticket of another server is not resumed, and costs nothing but a full handshake."""
     other = make_daemon()
