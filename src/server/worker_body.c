@@ -236,5 +236,4 @@ void body_keeper_gone(struct worker *worker)
 	blob_unmap(worker->trays, (uint64_t)IPC_TRAYS * IPC_TRAY_SIZE);
 	worker->trays = NULL;
 	worker->returned_trays = 0;
-	worker->keeper = NULL;
 }

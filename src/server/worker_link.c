@@ -32,10 +32,13 @@ static void link_gone(struct link *link, int err, const char *why)
 	bool auth = kind == IPC_AUTH;
 	if (err != ERR_CLOSED)
 		child_report_fault(worker->child, kind, link->channel.peer_id, why ? why : err_text(err));
-	if (auth)
+	if (auth) {
 		worker->auth = NULL;
-	else
+	} else {
+		worker->keeper = NULL;
 		body_keeper_gone(worker);
+		listings_forget(worker); /* the next one counts them anew */
+	}
 	link_free(link);
 	for (uint32_t slot = 0; slot < worker->setup.max_sessions; slot++) {
 		if (!worker->slots[slot])

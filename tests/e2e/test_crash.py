@@ -116,6 +116,22 @@ def test_killed_during_commit(make_daemon, kind):
 # --- outside of commits ---
 
 
+def test_listings_of_another_keeper(make_daemon):
+    """Long listings are known by numbers, which the next keeper gives anew: nobody may see the other's."""
+    daemon = make_daemon(certificates=False, workers=1)
+    for name in ("alice", "bob"):
+        home = daemon.add_account(name)
+        for number in range(MESSAGES):
+            daemon.deliver(home, b"x\n", f"{name:x>30}.{number}")
+    start_again(daemon)
+    for name in ("alice", "bob"):
+        client = log_in_again(daemon, name)
+        lines = client.multi("UIDL")
+        assert len(lines) == MESSAGES and all(name.encode() in line for line in lines)
+        client.quit()
+        os.kill(daemon.pid_of("keeper"), signal.SIGKILL)
+
+
 @pytest.fixture(name="two")
 def make_two(make_daemon):
     """A server with sessions of alice and bob at different workers, and a client that is not logged in."""
