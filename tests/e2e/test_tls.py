@@ -277,7 +277,8 @@ def test_replaced_certificate_is_served(make_daemon):
     chain, key = make_certificate(daemon.folder, kind="ec", stem="fresh")
     fresh = der_of(chain)
     replace(daemon, chain, key)
-    until(lambda: now_served(daemon) == fresh, "the new certificate", LOOK_S)
+    # Of every worker: on a busy machine one of the old ones still takes a connection for a moment.
+    until(lambda: all(now_served(daemon) == fresh for _ in range(8)), "the new certificate", LOOK_S)
     assert fresh != before and daemon.process.pid == process and daemon.process.poll() is None
     assert old.ok("STAT") == b"+OK 0 0\r\n"
     daemon.log_in("bob", over="tls").quit()  # the context reads the file anew: the new one is good
