@@ -38,7 +38,7 @@ void body_release(struct session *session)
 
 void body_rest(struct session *session)
 {
-	if (!session->sending)
+	if (!session->sending && session->await == AWAIT_NOTHING)
 		drop_ahead(session);
 }
 
