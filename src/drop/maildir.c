@@ -293,6 +293,8 @@ static int open_body(struct drop *drop, uint32_t number, unsigned flags, struct 
 	return ERR_NONE;
 }
 
+_Static_assert((int)DROP_BATCH_MAX <= (int)RING_FILES_MAX, "a batch is one of the ring's");
+
 /* A small message to be read. */
 struct small {
 	char path[INDEX_PATH_MAX];

@@ -16,8 +16,9 @@
 
 enum {
 	REQUESTS = 3, /* for each file: open, read, close */
-	ENTRIES = 128 /* a power of two, at least REQUESTS * RING_FILES_MAX */
+	ENTRIES = 128 /* a power of two */
 };
+_Static_assert(ENTRIES >= REQUESTS * RING_FILES_MAX, "a batch is submitted in one go");
 
 /* What an event is about: a file of a batch, by a number that does not repeat, or nothing that is read. */
 #define NO_READ UINT64_MAX

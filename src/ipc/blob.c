@@ -26,7 +26,7 @@ enum {
 	SHARED_SEALS = F_SEAL_FUTURE_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL,
 };
 
-int blob_new(const char *name, uint64_t size, int *ret_fd, char **ret_map)
+static int make(const char *name, uint64_t size, int how, int *ret_fd, char **ret_map)
 {
 	if (size > BLOB_MAX)
 		return ERR_FULL;
@@ -36,9 +36,9 @@ int blob_new(const char *name, uint64_t size, int *ret_fd, char **ret_map)
 	if (fd < 0)
 		return err_from_errno(errno);
 	void *map = NULL;
-	if (size > 0 && (ftruncate(fd, (off_t)size) != 0 ||
-	                 (map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0)) ==
-	                     MAP_FAILED)) {
+	if (size > 0 &&
+	    (ftruncate(fd, (off_t)size) != 0 ||
+	     (map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | how, fd, 0)) == MAP_FAILED)) {
 		int err = err_from_errno(errno);
 		(void)close(fd);
 		return err;
@@ -46,6 +46,11 @@ int blob_new(const char *name, uint64_t size, int *ret_fd, char **ret_map)
 	*ret_fd = fd;
 	*ret_map = map;
 	return ERR_NONE;
+}
+
+int blob_new(const char *name, uint64_t size, int *ret_fd, char **ret_map)
+{
+	return make(name, size, MAP_POPULATE, ret_fd, ret_map); /* it is filled at once */
 }
 
 int blob_seal(int fd, char *map, uint64_t size)
@@ -77,7 +82,7 @@ int blob_share(const char *name, uint64_t size, int *ret_fd, char **ret_map)
 {
 	int fd;
 	char *map;
-	int err = blob_new(name, size, &fd, &map);
+	int err = make(name, size, 0, &fd, &map);
 	if (err)
 		return err;
 	if (fcntl(fd, F_ADD_SEALS, SHARED_SEALS) != 0) {

@@ -121,5 +121,6 @@ int main(void)
 	keeper_tickets_finish(&keeper.tickets);
 	tally_finish(&keeper.sessions_of);
 	keeper_listings_finish(&keeper.listings);
+	rings_finish();
 	return status;
 }

@@ -80,8 +80,7 @@ struct keeper_peer {
 	struct keeper_session **slots; /* sessions by id */
 	uint32_t slot_count, count;    /* a power of two, or 0; sessions */
 	uint32_t deliveries;           /* sessions of that kind */
-	char *trays;                   /* shared with it, for small messages */
-	uint32_t free_trays;           /* tray n is bit n */
+	struct keeper_trays *trays;    /* shared with it, for small messages */
 };
 
 /* --- keeper_table.c --- */
@@ -146,7 +145,8 @@ void keeper_listings_finish(struct keeper_listings *listings);
 int keeper_body(struct keeper_session *session, const struct ipc_in *in, const char **why);
 /* The memory for small messages. ERR_NOMEM, ERR_FULL. */
 int keeper_trays_open(struct keeper_peer *peer);
-void keeper_trays_close(struct keeper_peer *peer);
+/* One user less; the last one's end is theirs. */
+void keeper_trays_leave(struct keeper_trays *trays);
 
 /* --- keeper_drop.c: likewise --- */
 

@@ -12,7 +12,9 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+
+_Static_assert((int)IPC_BODIES_MAX == (int)DROP_BATCH_MAX && (int)IPC_TRAY_SIZE > (int)DROP_SMALL_MAX,
+               "a batch is read in one go, and a tray holds a message");
 
 struct bodies {
 	uint32_t count, done;
@@ -20,8 +22,8 @@ struct bodies {
 	struct ipc_body body[IPC_BODIES_MAX];
 	int fds[IPC_FDS_MAX];
 	unsigned fd_count;
-	uint32_t tray; /* IPC_TRAY_NONE when all are the worker's */
-	char *room;    /* IPC_TRAY_SIZE octets: the tray, or memory of the job; NULL without a tray */
+	struct keeper_trays *trays;
+	uint32_t tray; /* ours of them; IPC_TRAY_NONE when the worker has all */
 	size_t used;   /* octets of it */
 };
 
@@ -32,36 +34,60 @@ struct job {
 
 /* --- trays --- */
 
+struct keeper_trays {
+	char *map;
+	uint32_t free;  /* tray n is bit n */
+	unsigned users; /* the link to the worker, and jobs in threads, which may outlive it */
+};
+
+#define TRAYS_OCTETS ((uint64_t)IPC_TRAYS * IPC_TRAY_SIZE)
+
 int keeper_trays_open(struct keeper_peer *peer)
 {
+	struct keeper_trays *trays = malloc(sizeof *trays);
 	int fd;
-	int err = blob_share("restante-trays", (uint64_t)IPC_TRAYS * IPC_TRAY_SIZE, &fd, &peer->trays);
-	if (err)
+	if (!trays)
+		return ERR_NOMEM;
+	*trays = (struct keeper_trays){.free = (1u << IPC_TRAYS) - 1, .users = 1};
+	int err = blob_share("restante-trays", TRAYS_OCTETS, &fd, &trays->map);
+	if (err) {
+		free(trays);
 		return err;
-	peer->free_trays = (1u << IPC_TRAYS) - 1;
+	}
 	link_send(peer->link, IPC_DROP_TRAYS, 0, NULL, SPAN(""), &fd, 1);
+	peer->trays = trays;
 	return ERR_NONE;
 }
 
-void keeper_trays_close(struct keeper_peer *peer)
+void keeper_trays_leave(struct keeper_trays *trays)
 {
-	blob_unmap(peer->trays, (uint64_t)IPC_TRAYS * IPC_TRAY_SIZE);
-	peer->trays = NULL;
+	if (--trays->users)
+		return;
+	blob_unmap(trays->map, TRAYS_OCTETS);
+	free(trays);
 }
 
 /* The lowest one, which is in the processor's caches if any is. */
-static uint32_t take_tray(struct keeper_peer *peer)
+static uint32_t take_tray(struct keeper_trays *trays)
 {
-	if (!peer->free_trays)
+	if (!trays->free)
 		return IPC_TRAY_NONE;
-	uint32_t tray = (uint32_t)__builtin_ctz(peer->free_trays);
-	peer->free_trays &= ~(1u << tray);
+	uint32_t tray = (uint32_t)__builtin_ctz(trays->free);
+	trays->free &= ~(1u << tray);
 	return tray;
 }
 
-static char *tray_room(const struct keeper_peer *peer, uint32_t tray)
+/* The worker will not see it. */
+static void keep_tray(struct bodies *bodies)
 {
-	return tray == IPC_TRAY_NONE ? NULL : peer->trays + (size_t)tray * IPC_TRAY_SIZE;
+	if (bodies->tray != IPC_TRAY_NONE)
+		bodies->trays->free |= 1u << bodies->tray;
+	bodies->tray = IPC_TRAY_NONE;
+}
+
+static char *tray_room(const struct bodies *bodies)
+{
+	return bodies->trays->map + (size_t)bodies->tray * IPC_TRAY_SIZE;
 }
 
 /* --- messages --- */
@@ -88,7 +114,7 @@ static void add_body(struct bodies *bodies, uint32_t number, const struct drop_b
 	};
 	if (found->here) {
 		body->flags |= IPC_BODY_HERE;
-		body->offset = (uint64_t)(found->here - bodies->room);
+		body->offset = (uint64_t)(found->here - tray_room(bodies));
 		bodies->used = body->offset + body->length;
 	} else {
 		bodies->fds[bodies->fd_count++] = found->fd;
@@ -101,8 +127,8 @@ static unsigned read_small(struct drop *drop, struct bodies *bodies, unsigned fl
 {
 	const uint32_t *numbers = bodies->numbers + bodies->done;
 	unsigned count = bodies->count - bodies->done;
-	if (bodies->room)
-		return drop_read_small(drop, numbers, count, flags, bodies->room + bodies->used,
+	if (bodies->tray != IPC_TRAY_NONE)
+		return drop_read_small(drop, numbers, count, flags, tray_room(bodies) + bodies->used,
 		                       IPC_TRAY_SIZE - bodies->used, found);
 	for (unsigned i = 0; i < count; i++)
 		found[i].here = NULL;
@@ -129,16 +155,13 @@ static int open_bodies(struct drop *drop, struct bodies *bodies, unsigned flags)
 
 static void finish_bodies(struct keeper_session *session, struct bodies *bodies)
 {
-	struct keeper_peer *peer = session->peer;
 	session->working = false;
-	if (!peer) {
+	if (!session->peer || !bodies->used)
+		keep_tray(bodies);
+	if (!session->peer) {
 		fd_close_all(bodies->fds, bodies->fd_count);
 		keeper_end(session);
 		return;
-	}
-	if (bodies->tray != IPC_TRAY_NONE && !bodies->used) {
-		peer->free_trays |= 1u << bodies->tray;
-		bodies->tray = IPC_TRAY_NONE;
 	}
 	for (uint32_t i = 0; i < bodies->done; i++)
 		if (bodies->body[i].err)
@@ -155,17 +178,12 @@ static void bodies_in_thread(uv_work_t *work)
 	(void)open_bodies(job->base.session->drop, &job->bodies, 0);
 }
 
-/* The thread has read into memory of its own, as the tray goes when the worker does. */
 static void bodies_done(uv_work_t *work, int status)
 {
 	struct job *job = work->data;
-	struct bodies *bodies = &job->bodies;
-	const struct keeper_peer *peer = job->base.session->peer;
 	(void)status;
-	if (peer && bodies->used)
-		memcpy(tray_room(peer, bodies->tray), bodies->room, bodies->used);
-	finish_bodies(job->base.session, bodies);
-	free(bodies->room);
+	finish_bodies(job->base.session, &job->bodies);
+	keeper_trays_leave(job->bodies.trays);
 	free(job);
 }
 
@@ -173,21 +191,14 @@ static void bodies_done(uv_work_t *work, int status)
 static int queue_bodies(struct keeper_session *session, const struct bodies *bodies)
 {
 	struct job *job = malloc(sizeof *job);
-	char *room = bodies->room ? malloc(IPC_TRAY_SIZE) : NULL;
-	if (!job || (bodies->room && !room)) {
-		free(job);
-		free(room);
+	if (!job)
 		return ERR_NOMEM;
-	}
 	*job = (struct job){.base.session = session, .bodies = *bodies};
-	if (room)
-		memcpy(room, bodies->room, bodies->used);
-	job->bodies.room = room;
 	int err = keeper_queue(&job->base, job, bodies_in_thread, bodies_done);
-	if (err) {
-		free(room);
+	if (err)
 		free(job);
-	}
+	else
+		bodies->trays->users++;
 	return err;
 }
 
@@ -202,9 +213,9 @@ static void fail_bodies(struct bodies *bodies, int err)
 static int take_request(const struct keeper_session *session, const struct ipc_in *in, struct bodies *ret,
                         const char **why)
 {
-	struct keeper_peer *peer = session->peer;
+	struct keeper_trays *trays = session->peer->trays;
 	const struct ipc_drop_body *asked = in->fixed;
-	if (asked->returned >> IPC_TRAYS || asked->returned & peer->free_trays) {
+	if (asked->returned >> IPC_TRAYS || asked->returned & trays->free) {
 		*why = "gives back a tray it has not got";
 		return ERR_PEER;
 	}
@@ -214,13 +225,13 @@ static int take_request(const struct keeper_session *session, const struct ipc_i
 			*why = "asks for a message that is not there";
 			return ERR_PEER;
 		}
-	peer->free_trays |= asked->returned;
+	trays->free |= asked->returned;
 	ret->count = asked->count;
 	ret->done = 0;
 	ret->fd_count = 0;
 	ret->used = 0;
-	ret->tray = take_tray(peer);
-	ret->room = tray_room(peer, ret->tray);
+	ret->trays = trays;
+	ret->tray = take_tray(trays);
 	return ERR_NONE;
 }
 

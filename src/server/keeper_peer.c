@@ -70,7 +70,7 @@ static void forget_peer(struct link *link, int err, const char *why)
 		at = &(*at)->next;
 	*at = peer->next;
 	link_free(link);
-	keeper_trays_close(peer);
+	keeper_trays_leave(peer->trays);
 	free(peer->slots);
 	free(peer);
 }

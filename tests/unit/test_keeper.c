@@ -105,6 +105,36 @@ static void test_trays(void **state)
 	rings_finish();
 }
 
+/* A worker that has done with a session before its answer is there never sees the tray. */
+static void test_trays_of_ended_sessions(void **state)
+{
+	(void)state;
+	need_rings();
+	put_three();
+	for (uint64_t session = 1; session <= IPC_TRAYS + 1; session++) {
+		char gone[32];
+		(void)snprintf(gone, sizeof gone, "new/9%u.gone", (unsigned)session);
+		box_put_text(box, gone, "9\n");
+		box_rest();
+		send_open(session);
+		expect_opened(session, 4);
+		box_delete(box, gone);
+		/* Looking for the missing one takes a thread, and the end comes before it is done. */
+		struct ipc_drop_body body = {.count = 2};
+		const uint32_t numbers[] = {1, 4};
+		request(IPC_DROP_BODY, session, &body, span_of((const char *)numbers, sizeof numbers));
+		request(IPC_DROP_CLOSE, session, NULL, SPAN(""));
+		do
+			(void)uv_run(child.loop, UV_RUN_NOWAIT);
+		while (keeper.open);
+	}
+	send_open(SESSION);
+	expect_opened(SESSION, 3);
+	send_body(SESSION, (const uint32_t[]){1}, 1);
+	(void)expect_tray(SESSION, (const char *const[]){"1\n"}, 1);
+	rings_finish();
+}
+
 /* With every tray out, messages come as descriptors. */
 static void test_trays_used_up(void **state)
 {
@@ -406,6 +436,7 @@ int main(void)
 	    KEEPER_TEST(test_session),
 	    KEEPER_TEST(test_trays),
 	    KEEPER_TEST(test_trays_used_up),
+	    KEEPER_TEST(test_trays_of_ended_sessions),
 	    KEEPER_TEST(test_long_listing),
 	    KEEPER_TEST(test_damaged_listing),
 	    KEEPER_TEST(test_long_marks),
