@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sysexits.h>
@@ -90,6 +91,7 @@ int main(int argc, char **argv)
 	struct options options;
 	struct error error = {.text = ""};
 	options_read(&options, argc, argv);
+	(void)signal(SIGPIPE, SIG_IGN); /* OpenSSL writes to sockets that the server has reset */
 	const struct profile *profile = options.plan.client.profile;
 	tally.shown = profile_has(profile, STEP_RETR)   ? METRIC_MESSAGE
 	              : profile_has(profile, STEP_HOLD) ? METRIC_LOGIN

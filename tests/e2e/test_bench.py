@@ -5,6 +5,8 @@ import contextlib
 import json
 import signal
 import socket
+import ssl
+import struct
 import subprocess
 import threading
 import time
@@ -12,10 +14,10 @@ import xml.etree.ElementTree
 
 import pytest
 
-from daemon import BUILD, HOST, WAIT, serve, until
+from daemon import BUILD, HOST, WAIT, make_certificate, serve, until
 
 BENCH = [BUILD / "src/admin/restante", "bench"]
-EX_USAGE, EX_DATAERR, EX_NOINPUT, EX_UNAVAILABLE, EX_TEMPFAIL, EX_PROTOCOL, EX_NOPERM = 64, 65, 66, 69, 75, 76, 77
+EX_USAGE, EX_DATAERR, EX_NOINPUT, EX_UNAVAILABLE, EX_IOERR, EX_TEMPFAIL, EX_PROTOCOL, EX_NOPERM = 64, 65, 66, 69, 74, 75, 76, 77
 ACCOUNTS, MESSAGES = 4, 6
 RAW = b"Subject: dots\n\n.one\n..two\nno line end at the end"
 
@@ -226,9 +228,15 @@ class Liar:
         self.thread.join(WAIT)
 
 
-def against(replies, profile, tmp_path, *words):
+@pytest.fixture
+def ann(tmp_path):
+    """A list of one account."""
     accounts = tmp_path / "list"
     accounts.write_text("ann:secret\n", encoding="ascii")
+    return accounts
+
+
+def against(replies, profile, accounts, *words):
     liar = Liar(replies)
     try:
         return bench("-p", profile, "--json", "-n", "1", "--timeout", "1", "--delete-mail", *words, list_=accounts, port=liar.port)
@@ -237,14 +245,14 @@ def against(replies, profile, tmp_path, *words):
 
 
 @pytest.mark.parametrize("profile", ["sessions", "poll", "uidl", "fetch", "drain"])
-def test_an_honest_server_is_believed(profile, tmp_path):
-    run = against(HONEST, profile, tmp_path)
+def test_an_honest_server_is_believed(profile, ann):
+    run = against(HONEST, profile, ann)
     assert run.returncode == 0, run.stdout
 
 
 @pytest.mark.parametrize("lie, profile, kind, code", LIES, ids=lambda value: str(value)[:40])
-def test_a_lie_is_an_error_of_its_kind(lie, profile, kind, code, tmp_path):
-    run = against({**HONEST, **lie}, profile, tmp_path)
+def test_a_lie_is_an_error_of_its_kind(lie, profile, kind, code, ann):
+    run = against({**HONEST, **lie}, profile, ann)
     assert run.returncode == code, run.stdout + run.stderr
     seen = json.loads(run.stdout)
     assert list(seen["errors_by_kind"]) == [kind]
@@ -253,23 +261,42 @@ def test_a_lie_is_an_error_of_its_kind(lie, profile, kind, code, tmp_path):
     assert example and example.isprintable()
 
 
-def test_too_many_errors_end_the_run(tmp_path):
-    run = against({**HONEST, "PASS": b"-ERR no\r\n"}, "poll", tmp_path, "-n", "1000", "--max-errors", "5")
+def test_a_server_that_resets_tls_is_an_error(ann, tmp_path):
+    """Its connection is gone when the load generator says good-bye to it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*make_certificate(tmp_path))
+
+    class Breaker(Liar):
+        def talk(self, sock, lines):
+            with context.wrap_socket(sock, server_side=True) as secure:
+                secure.sendall(HONEST[""])
+                secure.recv(512)
+                secure.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    breaker = Breaker({})
+    try:
+        run = bench("-j", "-t", "tls", "-n", "3", list_=ann, port=breaker.port)
+    finally:
+        breaker.close()
+    assert run.returncode == EX_UNAVAILABLE
+    assert json.loads(run.stdout)["errors_by_kind"]["closed"]["count"] == 3
+
+
+def test_too_many_errors_end_the_run(ann):
+    run = against({**HONEST, "PASS": b"-ERR no\r\n"}, "poll", ann, "-n", "1000", "--max-errors", "5")
     seen = json.loads(run.stdout)
     assert seen["gave_up"] and seen["errors"] == 5
 
 
-def test_nobody_listens(tmp_path):
+def test_nobody_listens(ann):
     with socket.create_server((HOST, 0)) as unused:
         port = unused.getsockname()[1]
-    accounts = tmp_path / "list"
-    accounts.write_text("ann:secret\n", encoding="ascii")
-    run = bench("-n", "2", "--json", list_=accounts, port=port)
+    run = bench("-n", "2", "--json", list_=ann, port=port)
     assert run.returncode == EX_UNAVAILABLE
     assert "refused" in json.loads(run.stdout)["errors_by_kind"]["connect"]["example"]
 
 
-def test_what_is_late_counts(tmp_path):
+def test_what_is_late_counts(ann):
     """One connection and a server that takes a tenth of a second: at 40 in a second nearly all sessions are late, and
     their latency says so; a closed loop would not."""
     class Slow(Liar):
@@ -277,11 +304,9 @@ def test_what_is_late_counts(tmp_path):
             time.sleep(0.1)
             super().talk(sock, lines)
 
-    accounts = tmp_path / "list"
-    accounts.write_text("ann:secret\n", encoding="ascii")
     slow = Slow(HONEST)
     try:
-        run = bench("-j", "-R", "40", "-s", "1", list_=accounts, port=slow.port)
+        run = bench("-j", "-R", "40", "-s", "1", list_=ann, port=slow.port)
     finally:
         slow.close()
     seen = json.loads(run.stdout)
@@ -290,14 +315,12 @@ def test_what_is_late_counts(tmp_path):
     assert seen["latency_us"]["session"]["max"] > 500000
 
 
-def test_ctrl_c_twice_does_not_wait(tmp_path):
+def test_ctrl_c_twice_does_not_wait(ann):
     """The server is silent: the session is waited for after the first signal, not after the second."""
-    accounts = tmp_path / "list"
-    accounts.write_text("ann:secret\n", encoding="ascii")
     liar = Liar({**HONEST, "STAT": b""})
     signals = 0
     try:
-        with subprocess.Popen([*BENCH, "--accounts", accounts, "-j", HOST, str(liar.port)], stdout=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen([*BENCH, "--accounts", ann, "-j", HOST, str(liar.port)], stdout=subprocess.PIPE, text=True) as process:
             until(lambda: liar.heard == "STAT", "a session has begun")
             while process.poll() is None and signals < 100:
                 process.send_signal(signal.SIGINT)
