@@ -74,7 +74,19 @@ static int next_number(struct client *client, struct span *line, struct error *e
 		return ERR_SYNTAX;
 	}
 	client->listed++;
-	return ERR_NONE;
+	/* One too many is enough: a listing need not have an end. */
+	return client->messages >= 0 && client->listed > (uint64_t)client->messages
+	           ? set_messages(client, client->listed, error)
+	           : ERR_NONE;
+}
+
+static int capa_line(struct client *client, struct span line, struct error *error)
+{
+	(void)line;
+	if (++client->listed <= CLIENT_CAPA_MAX)
+		return ERR_NONE;
+	error_set(error, "CAPA: more than %d lines", CLIENT_CAPA_MAX);
+	return ERR_FULL;
 }
 
 static int list_line(struct client *client, struct span line, struct error *error)
@@ -138,12 +150,7 @@ static int uidl_end(struct client *client, struct error *error)
 
 static int retr_end(struct client *client, struct error *error)
 {
-	uint64_t index = client->answered % (uint64_t)client->messages;
-	if (client->body.octets != client->sizes[index]) {
-		error_set(error, "RETR %" PRIu64 " gives %" PRIu64 " octets, LIST %" PRIu64, index + 1,
-		          client->body.octets, client->sizes[index]);
-		return ERR_CORRUPT;
-	}
+	(void)error;
 	client->messages_fetched++;
 	client->octets_fetched += client->body.octets;
 	if (client->timed == client->answered + 1) {
@@ -189,7 +196,7 @@ static const struct step_row step_rows[STEPS] = {
     [STEP_STLS] = {.verb = POP_STLS},
     [STEP_USER] = {.verb = POP_USER},
     [STEP_PASS] = {.verb = POP_PASS, .end = pass_end},
-    [STEP_CAPA] = {.verb = POP_CAPA, .may_fail = 1}, /* a server need not know it */
+    [STEP_CAPA] = {.verb = POP_CAPA, .may_fail = 1, .line = capa_line}, /* a server need not know it */
     [STEP_STAT] = {.verb = POP_STAT, .status = stat_status},
     [STEP_LIST] = {.verb = POP_LIST, .line = list_line, .end = list_end},
     [STEP_UIDL] = {.verb = POP_UIDL, .line = uidl_line, .end = uidl_end},
@@ -353,7 +360,16 @@ static int feed_body(struct client *client, struct span *in, struct error *error
 		          client->body.octets);
 		return err;
 	}
-	return client->body.ended ? reply_done(client, error) : ERR_NONE;
+	bool ended = client->body.ended;
+	uint64_t index = client->answered % (uint64_t)client->messages;
+	uint64_t octets = client->body.octets, size = client->sizes[index];
+	/* A body that is too long need not have an end. */
+	if (ended ? octets != size : octets > size) {
+		error_set(error, "RETR %" PRIu64 " gives %" PRIu64 " octets%s, LIST %" PRIu64, index + 1,
+		          octets, ended ? "" : " or more", size);
+		return ERR_CORRUPT;
+	}
+	return ended ? reply_done(client, error) : ERR_NONE;
 }
 
 int client_feed(struct client *client, struct span in, uint64_t now_ns, struct error *error)

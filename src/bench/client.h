@@ -19,6 +19,7 @@ enum {
 	CLIENT_WINDOW_MAX = 1000,       /* commands sent ahead of their replies */
 	CLIENT_MESSAGES_MAX = 16000000, /* messages of a maildrop we are willing to list */
 	CLIENT_OUT_MAX = 64 * 1024,     /* octets of commands waiting to be sent */
+	CLIENT_CAPA_MAX = 1000,         /* lines of CAPA we are willing to read */
 	CLIENT_UID_MAX = 70,            /* octets of a unique-id: RFC 1939 section 7 */
 };
 

@@ -170,7 +170,7 @@ HONEST = {
     "QUIT": b"+OK\r\n",
 }
 
-# What it says otherwise (None: it closes; nothing: it is silent), to which profile; the kind of error and how the program exits.
+# What it says otherwise (None: it closes; nothing: it is silent; two things: the second one without end), to which profile; the kind of error and how the program exits.
 LIES = [
     ({"STAT": b"+OK 2 13\r\n"}, "fetch", "mismatch", EX_PROTOCOL),
     ({"STAT": b"+OK 3 12\r\n"}, "fetch", "mismatch", EX_PROTOCOL),
@@ -181,7 +181,11 @@ LIES = [
     ({"UIDL": b"+OK\r\n1 a\r\n3 b\r\n.\r\n"}, "uidl", "malformed", EX_PROTOCOL),
     ({"RETR 1": b"+OK\r\n.abcd\r\n.\r\n"}, "fetch", "malformed", EX_PROTOCOL),
     ({"RETR 1": b"+OK\r\n..abcd\n.\r\n"}, "fetch", "malformed", EX_PROTOCOL),
+    ({"RETR 1": (b"+OK\r\n", b"more\r\n" * 1000)}, "fetch", "mismatch", EX_PROTOCOL),
+    ({"CAPA": (b"+OK\r\n", b"MORE\r\n" * 1000)}, "uidl", "malformed", EX_PROTOCOL),
     ({"": b"220 hello\r\n"}, "poll", "malformed", EX_PROTOCOL),
+    ({"": None}, "poll", "closed", EX_UNAVAILABLE),
+    ({"": b"+OK hel"}, "poll", "closed", EX_UNAVAILABLE),
     ({"STAT": b"+OK 2 12\r\n+OK 2 12\r\n"}, "poll", "unasked", EX_PROTOCOL),
     ({"RETR 2": b"+OK\r\nabc\r\n.\r\nmore\r\n"}, "fetch", "malformed", EX_PROTOCOL),
     ({"RETR 2": b"+OK\r\nab"}, "fetch", "closed", EX_UNAVAILABLE),
@@ -217,6 +221,10 @@ class Liar:
             reply = self.replies.get(command, self.replies.get(command.split(" ")[0]))
             if reply is None:
                 return
+            if isinstance(reply, tuple):
+                sock.sendall(reply[0])
+                while True:
+                    sock.sendall(reply[1])
             sock.sendall(reply)
             cut = reply and not reply.endswith(b"\r\n")
             line = b"" if cut or command == "QUIT" else lines.readline()

@@ -13,43 +13,45 @@
 
 #include <cmocka.h>
 
-#define GREETING "+OK hello\r\n"
-#define LOGIN    GREETING "+OK\r\n+OK you are in\r\n"
-#define TWO      LOGIN "+OK 2 12\r\n+OK\r\n1 7\r\n2 5\r\n.\r\n"
+/* "|": the server waits for what the client says next. */
+#define GREETING "+OK hello\r\n|"
+#define LOGIN    GREETING "+OK\r\n|+OK you are in\r\n|"
+#define TWO      LOGIN "+OK 2 12\r\n|+OK\r\n1 7\r\n2 5\r\n.\r\n|"
 
-/* What the server says, all in one; what the client thinks of it. */
+/* What the server says; what the client thinks of it. */
 static const struct talk {
 	const char *profile;
 	const char *server;
 	int err;
 	const char *reason; /* a part of it */
 } talks[] = {
-    {"poll",     LOGIN "+OK 2 12\r\n+OK bye\r\n",                                     ERR_NONE,    ""                             },
-    {"poll",     "-ERR busy\r\n",                                                     ERR_DENIED,  "greeting: -ERR busy"          },
-    {"poll",     GREETING "+OK\r\n-ERR [AUTH] no\r\n",                                ERR_DENIED,  "PASS: -ERR [AUTH] no"         },
-    {"poll",     "hello\r\n",                                                         ERR_SYNTAX,  "greeting: hello"              },
-    {"poll",     "+OKAY\r\n",                                                         ERR_SYNTAX,  "greeting"                     },
-    {"poll",     "+OK\n",                                                             ERR_SYNTAX,  "bare LF"                      },
-    {"poll",     LOGIN "+OK 2\r\n",                                                   ERR_SYNTAX,  "two numbers"                  },
-    {"poll",     LOGIN "+OK 3 12\r\n",                                                ERR_CORRUPT, "3 messages, not 2"            },
-    {"poll",     LOGIN "+OK 2 12\r\n+OK\r\n+OK\r\n",                                  ERR_PEER,    "nothing asked for"            },
-    {"poll",     GREETING "+OK\r\n",                                                  ERR_CLOSED,  "closed the connection at PASS"},
-    {"uidl",     LOGIN "-ERR what?\r\n+OK\r\n1 a\r\n2 b\r\n.\r\n+OK\r\n",             ERR_NONE,    ""                             },
-    {"uidl",     LOGIN "+OK\r\nUIDL\r\n.\r\n+OK\r\n1 a\r\n2 b\r\n.\r\n+OK\r\n",       ERR_NONE,    ""                             },
-    {"uidl",     LOGIN "+OK\r\n.\r\n+OK\r\n1 a\r\n.\r\n",                             ERR_CORRUPT, "UIDL gives 1 messages, not 2" },
-    {"uidl",     LOGIN "+OK\r\n.\r\n+OK\r\n1 a\r\n3 b\r\n",                           ERR_SYNTAX,  "message-number 2"             },
-    {"uidl",     LOGIN "+OK\r\n.\r\n+OK\r\n1 a\r\n2 b c\r\n",                         ERR_SYNTAX,  "unique-id"                    },
-    {"uidl",     LOGIN "+OK\r\n.\r\n+OK\r\n1 a\r\n2 a\r\n",                           ERR_CORRUPT, "of an earlier one"            },
-    {"sessions", LOGIN "+OK bye\r\n",                                                 ERR_NONE,    ""                             },
-    {"uidl",     LOGIN "+OK\r\n.\r\n+OK\r\n1 \r\n",                                   ERR_SYNTAX,  "unique-id"                    },
-    {"fetch",    TWO "+OK\r\n..\r\n.a\r\n.\r\n",                                      ERR_SYNTAX,  "unstuffed"                    },
-    {"fetch",    TWO "+OK\r\n..\r\nab\r\n.\r\n+OK\r\nabc\r\n.\r\n+OK\r\n",            ERR_NONE,    ""                             },
-    {"fetch",    TWO "+OK\r\nabcd\r\n.\r\n",                                          ERR_CORRUPT, "RETR 1 gives 6 octets, LIST 7"},
-    {"fetch",    TWO "+OK\r\nabcdef\n.\r\n",                                          ERR_SYNTAX,  "bare LF"                      },
-    {"fetch",    TWO "+OK\r\nabcde\r\n",                                              ERR_CLOSED,  "at RETR"                      },
-    {"fetch",    LOGIN "+OK 2 13\r\n+OK\r\n1 7\r\n2 5\r\n.\r\n",                      ERR_CORRUPT, "LIST gives 12 octets, STAT 13"},
-    {"drain",    TWO "+OK\r\nabcde\r\n.\r\n+OK\r\nabc\r\n.\r\n+OK\r\n+OK\r\n+OK\r\n", ERR_NONE,    ""                             },
-    {"drain",    TWO "+OK\r\nabcde\r\n.\r\n+OK\r\nabc\r\n.\r\n+OK\r\n-ERR gone\r\n",  ERR_DENIED,  "DELE: -ERR"                   },
+    {"poll",     LOGIN "+OK 2 12\r\n|+OK bye\r\n",                                        ERR_NONE,    ""                             },
+    {"poll",     "-ERR busy\r\n",                                                         ERR_DENIED,  "greeting: -ERR busy"          },
+    {"poll",     GREETING "+OK\r\n|-ERR [AUTH] no\r\n",                                   ERR_DENIED,  "PASS: -ERR [AUTH] no"         },
+    {"poll",     "hello\r\n",                                                             ERR_SYNTAX,  "greeting: hello"              },
+    {"poll",     "+OKAY\r\n",                                                             ERR_SYNTAX,  "greeting"                     },
+    {"poll",     "+OK\n",                                                                 ERR_SYNTAX,  "bare LF"                      },
+    {"poll",     LOGIN "+OK 2\r\n",                                                       ERR_SYNTAX,  "two numbers"                  },
+    {"poll",     LOGIN "+OK 3 12\r\n",                                                    ERR_CORRUPT, "3 messages, not 2"            },
+    {"poll",     LOGIN "+OK 2 12\r\n|+OK\r\n|+OK\r\n",                                    ERR_PEER,    "nothing asked for"            },
+    {"poll",     GREETING "+OK\r\n",                                                      ERR_CLOSED,  "closed the connection at PASS"},
+    {"uidl",     LOGIN "-ERR what?\r\n|+OK\r\n1 a\r\n2 b\r\n.\r\n|+OK\r\n",               ERR_NONE,    ""                             },
+    {"uidl",     LOGIN "+OK\r\nUIDL\r\n.\r\n|+OK\r\n1 a\r\n2 b\r\n.\r\n|+OK\r\n",         ERR_NONE,    ""                             },
+    {"uidl",     LOGIN "+OK\r\n.\r\n|+OK\r\n1 a\r\n.\r\n",                                ERR_CORRUPT, "UIDL gives 1 messages, not 2" },
+    {"uidl",     LOGIN "+OK\r\n.\r\n|+OK\r\n1 a\r\n3 b\r\n",                              ERR_SYNTAX,  "message-number 2"             },
+    {"uidl",     LOGIN "+OK\r\n.\r\n|+OK\r\n1 a\r\n2 b c\r\n",                            ERR_SYNTAX,  "unique-id"                    },
+    {"uidl",     LOGIN "+OK\r\n.\r\n|+OK\r\n1 a\r\n2 a\r\n",                              ERR_CORRUPT, "of an earlier one"            },
+    {"sessions", LOGIN "+OK bye\r\n",                                                     ERR_NONE,    ""                             },
+    {"uidl",     LOGIN "+OK\r\n.\r\n|+OK\r\n1 \r\n",                                      ERR_SYNTAX,  "unique-id"                    },
+    {"fetch",    TWO "+OK\r\n..\r\n.a\r\n.\r\n",                                          ERR_SYNTAX,  "unstuffed"                    },
+    {"fetch",    TWO "+OK\r\n..\r\nab\r\n.\r\n|+OK\r\nabc\r\n.\r\n|+OK\r\n",              ERR_NONE,    ""                             },
+    {"fetch",    TWO "+OK\r\nabcd\r\n.\r\n",                                              ERR_CORRUPT, "RETR 1 gives 6 octets, LIST 7"},
+    {"fetch",    TWO "+OK\r\nabcdef\n.\r\n",                                              ERR_SYNTAX,  "bare LF"                      },
+    {"fetch",    TWO "+OK\r\nabcde\r\n",                                                  ERR_CLOSED,  "at RETR"                      },
+    {"fetch",    LOGIN "+OK 2 13\r\n|+OK\r\n1 7\r\n2 5\r\n.\r\n",                         ERR_CORRUPT, "LIST gives 12 octets, STAT 13"},
+    {"drain",    TWO "+OK\r\nabcde\r\n.\r\n|+OK\r\nabc\r\n.\r\n|+OK\r\n|+OK\r\n|+OK\r\n", ERR_NONE,    ""                             },
+    {"drain",    TWO "+OK\r\nabcde\r\n.\r\n|+OK\r\nabc\r\n.\r\n|+OK\r\n|-ERR gone\r\n",   ERR_DENIED,
+     "DELE: -ERR"                                                                                                                     },
 };
 
 static char name[] = "ann", password[] = "secret";
@@ -61,18 +63,28 @@ static struct client_plan plan_of(const char *profile)
 	    .profile = profile_find(profile), .window = 1, .passes = 1, .messages = 2};
 }
 
-/* Lets the server speak in pieces of `piece` octets, then close. */
+/* Lets the server speak in pieces of `piece` octets. */
+static int feed(struct client *client, const char *server, size_t piece, uint64_t now_ns, struct error *error)
+{
+	struct span all = span_str(server);
+	while (all.len) {
+		struct span turn = span_cut(&all, '|');
+		while (turn.len) {
+			size_t len = piece < turn.len ? piece : turn.len;
+			int err = client_feed(client, span_first(turn, len), now_ns, error);
+			if (err)
+				return err;
+			turn = span_after(turn, len);
+		}
+	}
+	return ERR_NONE;
+}
+
+/* The same, then it closes. */
 static int converse(struct client *client, const char *server, size_t piece, struct error *error)
 {
-	struct span rest = span_str(server);
-	while (rest.len) {
-		size_t len = piece < rest.len ? piece : rest.len;
-		int err = client_feed(client, span_first(rest, len), 0, error);
-		if (err)
-			return err;
-		rest = span_after(rest, len);
-	}
-	return client_closed(client, error);
+	int err = feed(client, server, piece, 0, error);
+	return err ? err : client_closed(client, error);
 }
 
 static void test_every_talk_in_every_split(void **state)
@@ -105,7 +117,7 @@ static void expect_sent(struct client *client, const char *text)
 static void say(struct client *client, const char *text)
 {
 	struct error error;
-	assert_int_equal(client_feed(client, span_str(text), 0, &error), ERR_NONE);
+	assert_int_equal(feed(client, text, SIZE_MAX, 0, &error), ERR_NONE);
 }
 
 static void test_commands_are_sent_ahead_up_to_the_window(void **state)
@@ -120,7 +132,7 @@ static void test_commands_are_sent_ahead_up_to_the_window(void **state)
 	expect_sent(&client, "USER ann\r\n");
 	say(&client, "+OK\r\n");
 	expect_sent(&client, "PASS secret\r\n");
-	say(&client, "+OK\r\n+OK 2 10\r\n");
+	say(&client, "+OK\r\n|+OK 2 10\r\n");
 	expect_sent(&client, "STAT\r\nLIST\r\n");
 	say(&client, "+OK\r\n1 5\r\n2 5\r\n.\r\n");
 	expect_sent(&client, "RETR 1\r\nRETR 2\r\n");
@@ -146,7 +158,7 @@ static void test_messages_are_timed(void **state)
 	plan.passes = 2;
 	client_init(&client, &plan, &account);
 	assert_int_equal(
-	    client_feed(&client, SPAN(LOGIN "+OK 2 10\r\n+OK\r\n1 5\r\n2 5\r\n.\r\n"), 1000, &error), 0);
+	    feed(&client, LOGIN "+OK 2 10\r\n|+OK\r\n1 5\r\n2 5\r\n.\r\n", SIZE_MAX, 1000, &error), 0);
 	assert_true(client.greeted && client.logged_in);
 	assert_int_equal(client.message_ns, 0);
 	assert_int_equal(client_feed(&client, SPAN("+OK\r\nabc\r\n"), 2000, &error), 0);
@@ -167,7 +179,7 @@ static void test_deletions_count_when_quit_was_answered(void **state)
 	struct client_plan plan = plan_of("drain");
 	struct client client;
 	client_init(&client, &plan, &account);
-	say(&client, TWO "+OK\r\nabcde\r\n.\r\n+OK\r\nabc\r\n.\r\n+OK\r\n+OK\r\n");
+	say(&client, TWO "+OK\r\nabcde\r\n.\r\n|+OK\r\nabc\r\n.\r\n|+OK\r\n|+OK\r\n");
 	assert_int_equal(client.messages_deleted, 0);
 	say(&client, "+OK\r\n");
 	assert_int_equal(client.messages_deleted, 2);
@@ -181,9 +193,36 @@ static void test_an_empty_maildrop_has_nothing_to_fetch(void **state)
 	plan.messages = -1;
 	struct client client;
 	client_init(&client, &plan, &account);
-	say(&client, LOGIN "+OK 0 0\r\n+OK\r\n.\r\n");
+	say(&client, LOGIN "+OK 0 0\r\n|+OK\r\n.\r\n");
 	expect_sent(&client, "USER ann\r\nPASS secret\r\nSTAT\r\nLIST\r\nQUIT\r\n");
 	client_finish(&client);
+}
+
+/* However much more there would be, it is enough when it is too much. */
+static void test_a_reply_without_end_is_ended(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *profile, *begin, *more;
+		int err;
+	} endless[] = {
+	    {"fetch", TWO "+OK\r\n",                              "xxxx\r\n", ERR_CORRUPT},
+	    {"uidl",  LOGIN "+OK\r\n",                            "UIDL\r\n", ERR_FULL   },
+	    {"uidl",  LOGIN "+OK\r\n",                            "x",        ERR_FULL   },
+	    {"fetch", LOGIN "+OK 2 12\r\n|+OK\r\n1 7\r\n2 5\r\n", "3 5\r\n",  ERR_CORRUPT},
+	};
+	for (size_t i = 0; i < sizeof(endless) / sizeof(endless[0]); i++) {
+		struct client_plan plan = plan_of(endless[i].profile);
+		struct client client;
+		struct error error;
+		client_init(&client, &plan, &account);
+		say(&client, endless[i].begin);
+		int err = ERR_NONE;
+		for (int more = 0; more < 2000 && !err; more++)
+			err = client_feed(&client, span_str(endless[i].more), 0, &error);
+		assert_int_equal(err, endless[i].err);
+		client_finish(&client);
+	}
 }
 
 static void test_octets_behind_stls_are_refused(void **state)
@@ -252,6 +291,7 @@ int main(void)
 	    cmocka_unit_test(test_messages_are_timed),
 	    cmocka_unit_test(test_deletions_count_when_quit_was_answered),
 	    cmocka_unit_test(test_an_empty_maildrop_has_nothing_to_fetch),
+	    cmocka_unit_test(test_a_reply_without_end_is_ended),
 	    cmocka_unit_test(test_octets_behind_stls_are_refused),
 	    cmocka_unit_test(test_a_held_session_waits_to_be_released),
 	    cmocka_unit_test(test_a_long_body_is_judged_at_every_offset),
