@@ -269,6 +269,7 @@ static int reply_done(struct client *client, struct error *error)
 {
 	const struct step_row *row = row_of(client);
 	client->within = STATUS;
+	client->due--;
 	int err = row->end ? row->end(client, error) : ERR_NONE;
 	if (err)
 		return err;
@@ -376,9 +377,11 @@ int client_feed(struct client *client, struct span in, uint64_t now_ns, struct e
 {
 	int err = ERR_NONE;
 	client->now_ns = now_ns;
+	/* What is asked from here on is not sent yet, and nothing of this can be the reply to it. */
+	client->due = client->asked - client->answered;
 	while (in.len && !err) {
-		if (client->answered == client->asked) {
-			error_set(error, "octets that nothing asked for, after %s", word_of(client));
+		if (!client->due) {
+			error_set(error, "octets that nothing asked for, at %s", word_of(client));
 			return ERR_PEER;
 		}
 		err = client->within == BODY ? feed_body(client, &in, error) : feed_line(client, &in, error);

@@ -89,6 +89,7 @@ struct client {
 	uint8_t within;                  /* which part of a reply comes next */
 	struct body body;
 	uint64_t count, asked, answered; /* commands of this step */
+	uint64_t due;                    /* replies that can be among the octets at hand */
 	int64_t messages;                /* -1 while unknown */
 	int64_t octets;                  /* of the maildrop, by STAT; -1 while unknown */
 	uint64_t *sizes;                 /* by LIST */

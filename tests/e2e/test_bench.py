@@ -187,7 +187,7 @@ LIES = [
     ({"": None}, "poll", "closed", EX_UNAVAILABLE),
     ({"": b"+OK hel"}, "poll", "closed", EX_UNAVAILABLE),
     ({"STAT": b"+OK 2 12\r\n+OK 2 12\r\n"}, "poll", "unasked", EX_PROTOCOL),
-    ({"RETR 2": b"+OK\r\nabc\r\n.\r\nmore\r\n"}, "fetch", "malformed", EX_PROTOCOL),
+    ({"RETR 2": b"+OK\r\nabc\r\n.\r\nmore\r\n"}, "fetch", "unasked", EX_PROTOCOL),
     ({"RETR 2": b"+OK\r\nab"}, "fetch", "closed", EX_UNAVAILABLE),
     ({"QUIT": None}, "poll", "closed", EX_UNAVAILABLE),
     ({"QUIT": b"-ERR not deleted\r\n"}, "drain", "refused", EX_NOPERM),

@@ -198,6 +198,26 @@ static void test_an_empty_maildrop_has_nothing_to_fetch(void **state)
 	client_finish(&client);
 }
 
+/* What comes in the same packet as a reply was not asked for, though the next command may be made already. */
+static void test_octets_behind_the_last_reply_are_refused(void **state)
+{
+	(void)state;
+	static const char *const talks_on[] = {
+	    GREETING "+OK\r\n+OK\r\n",
+	    LOGIN "+OK 2 12\r\n+OK\r\n",
+	    TWO "+OK\r\nabcde\r\n.\r\n+OK\r\nabc\r\n.\r\n",
+	    TWO "+OK\r\nabcde\r\n.\r\n|+OK\r\nabc\r\n.\r\nmore\r\n",
+	};
+	struct client_plan plan = plan_of("fetch");
+	for (size_t i = 0; i < sizeof(talks_on) / sizeof(talks_on[0]); i++) {
+		struct client client;
+		struct error error;
+		client_init(&client, &plan, &account);
+		assert_int_equal(feed(&client, talks_on[i], SIZE_MAX, 0, &error), ERR_PEER);
+		client_finish(&client);
+	}
+}
+
 /* However much more there would be, it is enough when it is too much. */
 static void test_a_reply_without_end_is_ended(void **state)
 {
@@ -291,6 +311,7 @@ int main(void)
 	    cmocka_unit_test(test_messages_are_timed),
 	    cmocka_unit_test(test_deletions_count_when_quit_was_answered),
 	    cmocka_unit_test(test_an_empty_maildrop_has_nothing_to_fetch),
+	    cmocka_unit_test(test_octets_behind_the_last_reply_are_refused),
 	    cmocka_unit_test(test_a_reply_without_end_is_ended),
 	    cmocka_unit_test(test_octets_behind_stls_are_refused),
 	    cmocka_unit_test(test_a_held_session_waits_to_be_released),
