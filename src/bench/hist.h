@@ -12,7 +12,8 @@
 enum {
 	HIST_STEPS_LOG2 = 7,  /* 128 buckets for an octave */
 	HIST_VALUE_LOG2 = 43, /* values from 2^43 ns, two and a half hours, count as the longest */
-	HIST_BUCKETS = (HIST_VALUE_LOG2 - HIST_STEPS_LOG2 + 1) << HIST_STEPS_LOG2,
+	/* One more for the longest. */
+	HIST_BUCKETS = ((HIST_VALUE_LOG2 - HIST_STEPS_LOG2 + 1) << HIST_STEPS_LOG2) + 1,
 };
 
 struct hist {
@@ -24,8 +25,8 @@ struct hist {
 /* A zeroed struct hist is empty. */
 void hist_add(struct hist *hist, uint64_t value);
 
-/* The value that `quantile` (0 to 1) of all values do not exceed, never below it by more than a bucket; 0
- * when there are none. Quantile 1 is the maximum. */
+/* The value that `quantile` (0 to 1) of all values do not exceed: never below it, and above it by less than a
+ * bucket; 0 when there are none. Quantile 1 is the maximum. */
 uint64_t hist_quantile(const struct hist *hist, double quantile);
 
 /* 0 when there are none. */

@@ -41,6 +41,22 @@ static void test_a_value_is_known_to_one_in_a_hundred(void **state)
 	}
 }
 
+/* Where buckets begin and end, up to the last that is one of a hundred wide; beside the longest of all. */
+static void test_the_edges_of_buckets_are_known_as_well(void **state)
+{
+	(void)state;
+	for (unsigned log2 = 1; log2 <= HIST_VALUE_LOG2; log2++) {
+		uint64_t edge = UINT64_C(1) << log2;
+		for (uint64_t value = edge - 1; value <= edge + 1 && value >> HIST_VALUE_LOG2 == 0; value++) {
+			static struct hist hist;
+			memset(&hist, 0, sizeof hist);
+			hist_add(&hist, value);
+			hist_add(&hist, UINT64_MAX);
+			assert_in_range(hist_quantile(&hist, 0.5), value, value + value / 100);
+		}
+	}
+}
+
 static void test_quantiles_are_those_of_the_sorted_values(void **state)
 {
 	(void)state;
@@ -276,6 +292,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_an_empty_histogram_says_zero),
 	    cmocka_unit_test(test_a_value_is_known_to_one_in_a_hundred),
+	    cmocka_unit_test(test_the_edges_of_buckets_are_known_as_well),
 	    cmocka_unit_test(test_quantiles_are_those_of_the_sorted_values),
 	    cmocka_unit_test(test_a_value_longer_than_the_longest_is_kept),
 	    cmocka_unit_test(test_a_unique_id_that_comes_again_is_noticed),
