@@ -18,11 +18,11 @@ const struct fault_row fault_rows[FAULTS] = {
     [FAULT_MISMATCH] = {"mismatch", "figures of the server do not agree", EX_PROTOCOL},
     [FAULT_UNASKED] = {"unasked", "octets that nothing asked for", EX_PROTOCOL},
     [FAULT_MALFORMED] = {"malformed", "replies that are not POP3", EX_PROTOCOL},
+    [FAULT_TLS] = {"tls", "TLS failed", EX_PROTOCOL},
     [FAULT_REFUSED] = {"refused", "-ERR", EX_NOPERM},
     [FAULT_CLOSED] = {"closed", "the connection was cut", EX_UNAVAILABLE},
-    [FAULT_TIMEOUT] = {"timeout", "the server was silent", EX_TEMPFAIL},
-    [FAULT_TLS] = {"tls", "TLS failed", EX_PROTOCOL},
     [FAULT_CONNECT] = {"connect", "no connection", EX_UNAVAILABLE},
+    [FAULT_TIMEOUT] = {"timeout", "the server was silent", EX_TEMPFAIL},
 };
 /* clang-format on */
 

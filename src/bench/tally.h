@@ -28,11 +28,11 @@ enum fault {
 	FAULT_MISMATCH,  /* figures of the server's that do not agree */
 	FAULT_UNASKED,   /* octets that nothing asked for */
 	FAULT_MALFORMED, /* not of the protocol */
+	FAULT_TLS,       /* no handshake, or broken later */
 	FAULT_REFUSED,   /* -ERR */
 	FAULT_CLOSED,    /* the connection was cut */
-	FAULT_TIMEOUT,   /* silence */
-	FAULT_TLS,       /* no handshake, or broken later */
 	FAULT_CONNECT,   /* no connection, or the machine failed */
+	FAULT_TIMEOUT,   /* silence */
 	FAULTS
 };
 

@@ -133,6 +133,24 @@ static void test_the_gravest_error_decides_how_the_program_exits(void **state)
 	tally_finish(&tally);
 }
 
+/* As the manual page has it: the server's doing before its absence, and that before its silence. */
+static void test_every_pair_of_errors_has_its_gravest(void **state)
+{
+	(void)state;
+	static const int gravity[] = {EX_PROTOCOL, EX_NOPERM, EX_UNAVAILABLE, EX_TEMPFAIL};
+	for (unsigned a = 0; a < FAULTS; a++) {
+		for (unsigned b = 0; b < FAULTS; b++) {
+			static struct tally tally;
+			tally = (struct tally){0};
+			tally.faults[a].count = tally.faults[b].count = 1;
+			unsigned i = 0;
+			while (gravity[i] != fault_rows[a].exit && gravity[i] != fault_rows[b].exit)
+				i++;
+			assert_int_equal(tally_exit(&tally), gravity[i]);
+		}
+	}
+}
+
 /* A run of three pieces and a bit, with an error whose example is as odd as it can be. */
 static void make_run(struct tally *tally)
 {
@@ -297,6 +315,7 @@ int main(void)
 	    cmocka_unit_test(test_a_value_longer_than_the_longest_is_kept),
 	    cmocka_unit_test(test_a_unique_id_that_comes_again_is_noticed),
 	    cmocka_unit_test(test_the_gravest_error_decides_how_the_program_exits),
+	    cmocka_unit_test(test_every_pair_of_errors_has_its_gravest),
 	    cmocka_unit_test(test_rows_show_their_own_piece),
 	    cmocka_unit_test(test_json_says_what_was_added_up),
 	    cmocka_unit_test(test_a_picture_has_gaps_and_no_odd_numbers),
