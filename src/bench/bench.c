@@ -70,15 +70,15 @@ static int write_svg(const char *path, const struct report_subject *subject, con
 static int report(const struct options *options, const struct tally *tally)
 {
 	struct report_subject subject = {&options->plan, options->host, options->port};
-	int status = EX_OK;
-	if (options->json) {
-		int err = report_json(stdout, &subject, tally);
-		if (err) {
-			fprintf(stderr, "restante bench: standard output: %s\n", err_text(err));
-			status = EX_IOERR;
-		}
-	} else {
+	int status = EX_OK, err = ERR_NONE;
+	if (options->json)
+		err = report_json(stdout, &subject, tally);
+	else
 		report_text(stdout, &subject, tally);
+	if (err || fflush(stdout) || ferror(stdout)) {
+		fprintf(stderr, "restante bench: standard output: %s\n",
+		        err == ERR_NOMEM ? err_text(err) : strerror(errno));
+		status = EX_IOERR;
 	}
 	if (options->svg_file && !status)
 		status = write_svg(options->svg_file, &subject, tally);

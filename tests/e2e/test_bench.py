@@ -17,7 +17,8 @@ import pytest
 from daemon import BUILD, HOST, WAIT, make_certificate, serve, until
 
 BENCH = [BUILD / "src/admin/restante", "bench"]
-EX_USAGE, EX_DATAERR, EX_NOINPUT, EX_UNAVAILABLE, EX_IOERR, EX_TEMPFAIL, EX_PROTOCOL, EX_NOPERM = 64, 65, 66, 69, 74, 75, 76, 77
+EX_USAGE, EX_DATAERR, EX_NOINPUT, EX_UNAVAILABLE, EX_CANTCREAT, EX_IOERR, EX_TEMPFAIL = 64, 65, 66, 69, 73, 74, 75
+EX_PROTOCOL, EX_NOPERM = 76, 77
 ACCOUNTS, MESSAGES = 4, 6
 RAW = b"Subject: dots\n\n.one\n..two\nno line end at the end"
 
@@ -302,6 +303,18 @@ def test_nobody_listens(ann):
     run = bench("-n", "2", "--json", list_=ann, port=port)
     assert run.returncode == EX_UNAVAILABLE
     assert "refused" in json.loads(run.stdout)["errors_by_kind"]["connect"]["example"]
+
+
+@pytest.mark.parametrize("words, code", [([], EX_IOERR), (["--json"], EX_IOERR), (["--svg", "/dev/full"], EX_CANTCREAT)])
+def test_a_report_that_finds_no_room(words, code, ann):
+    liar = Liar(HONEST)
+    try:
+        with open("/dev/full", "w", encoding="ascii") as full:
+            run = subprocess.run([*BENCH, "-a", ann, "-n", "1", *words, HOST, str(liar.port)], stderr=subprocess.PIPE, text=True,
+                                 stdout=subprocess.DEVNULL if "--svg" in words else full, timeout=WAIT, check=False)
+    finally:
+        liar.close()
+    assert run.returncode == code and "No space left" in run.stderr
 
 
 def test_what_is_late_counts(ann):
