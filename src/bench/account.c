@@ -37,16 +37,6 @@ int accounts_add(struct accounts *accounts, const char *name, const char *passwo
 	return ERR_NONE;
 }
 
-static FILE *open_file(const char *path, int *ret_err, struct error *error)
-{
-	FILE *file = fopen(path, "re");
-	if (!file) {
-		*ret_err = err_from_errno(errno);
-		error_set(error, "%s: %s", path, strerror(errno));
-	}
-	return file;
-}
-
 /* One line without its end; the memory is wiped before it is used again. False: there is none. */
 static bool next_line(FILE *file, char **line, size_t *room)
 {
@@ -58,51 +48,43 @@ static bool next_line(FILE *file, char **line, size_t *room)
 	return true;
 }
 
-static void end_file(FILE *file, char *line, size_t room)
+/* "name:password"; nothing and comments are fine. */
+static int add_line(struct accounts *accounts, char *line)
 {
+	if (line[0] == '\0' || line[0] == '#')
+		return ERR_NONE;
+	char *colon = strchr(line, ':');
+	if (!colon)
+		return ERR_SYNTAX;
+	*colon = '\0';
+	return accounts_add(accounts, line, colon + 1);
+}
+
+int accounts_read(struct accounts *accounts, const char *path, const char *user, struct error *error)
+{
+	int err = ERR_NONE;
+	char *line = NULL;
+	size_t room = 0;
+	FILE *file = fopen(path, "re");
+	for (unsigned number = 1; file && !err && next_line(file, &line, &room); number++) {
+		err = user ? accounts_add(accounts, user, line) : add_line(accounts, line);
+		if (err == ERR_SYNTAX)
+			error_set(error, "%s:%u: the line is not name:password", path, number);
+		if (user)
+			break;
+	}
+	if (!file || ferror(file)) {
+		err = err_from_errno(errno);
+		error_set(error, "%s: %s", path, strerror(errno));
+	} else if (!err && !accounts->count) {
+		err = ERR_SYNTAX;
+		error_set(error, "%s: there is no %s in it", path, user ? "password" : "account");
+	}
 	if (line)
 		secret_wipe(line, room);
 	free(line);
-	(void)fclose(file);
-}
-
-int accounts_read(struct accounts *accounts, const char *path, struct error *error)
-{
-	int err = ERR_NONE;
-	FILE *file = open_file(path, &err, error);
-	if (!file)
-		return err;
-	char *line = NULL;
-	size_t room = 0;
-	for (unsigned number = 1; !err && next_line(file, &line, &room); number++) {
-		if (line[0] == '\0' || line[0] == '#')
-			continue;
-		char *colon = strchr(line, ':');
-		if (colon)
-			*colon = '\0';
-		else
-			error_set(error, "%s:%u: the line is not name:password", path, number);
-		err = colon ? accounts_add(accounts, line, colon + 1) : ERR_SYNTAX;
-	}
-	end_file(file, line, room);
-	return err;
-}
-
-int accounts_read_password(struct accounts *accounts, const char *name, const char *path, struct error *error)
-{
-	int err = ERR_NONE;
-	FILE *file = open_file(path, &err, error);
-	if (!file)
-		return err;
-	char *line = NULL;
-	size_t room = 0;
-	if (next_line(file, &line, &room)) {
-		err = accounts_add(accounts, name, line);
-	} else {
-		error_set(error, "%s: there is no line in it", path);
-		err = ERR_SYNTAX;
-	}
-	end_file(file, line, room);
+	if (file)
+		(void)fclose(file);
 	return err;
 }
 

@@ -20,13 +20,10 @@ struct accounts {
 /* A zeroed struct accounts is empty. Copies; ERR_NOMEM. */
 int accounts_add(struct accounts *accounts, const char *name, const char *password);
 
-/* Adds the lines "name:password" of a file; empty lines and such that begin with # are passed over.
- * ERR_SYNTAX: a line is something else; or what is wrong with the file, and *error says so. */
-int accounts_read(struct accounts *accounts, const char *path, struct error *error);
-
-/* Adds one account, whose password is the first line of a file. */
-int accounts_read_password(struct accounts *accounts, const char *name, const char *path,
-                           struct error *error);
+/* Adds the lines "name:password" of a file; empty lines and such that begin with # are passed over. With
+ * `user`: adds that account, whose password is the first line. ERR_SYNTAX: a line is something else, or there
+ * is no account in it; or what is wrong with the file. *error says so. */
+int accounts_read(struct accounts *accounts, const char *path, const char *user, struct error *error);
 
 /* Wipes. */
 void accounts_finish(struct accounts *accounts);

@@ -240,14 +240,11 @@ static void read_accounts(struct options *options)
 	struct run_plan *plan = &options->plan;
 	struct accounts *accounts = &options->accounts;
 	struct error error = {.text = ""};
-	int err = options->user
-	              ? accounts_read_password(accounts, options->user, options->password_file, &error)
-	              : accounts_read(accounts, options->accounts_file, &error);
+	int err = accounts_read(accounts, options->user ? options->password_file : options->accounts_file,
+	                        options->user, &error);
 	if (err)
 		fail(err == ERR_SYNTAX ? EX_DATAERR : EX_NOINPUT, "%s",
 		     error.text[0] ? error.text : err_text(err));
-	if (!accounts->count)
-		fail(EX_DATAERR, "%s: there are no accounts in it", options->accounts_file);
 	if (accounts->count * plan->per_account < plan->connections)
 		fail(EX_DATAERR,
 		     "%zu accounts for %u connections: a maildrop serves one session at a time; if the "
