@@ -16,12 +16,13 @@
 
 enum { OPTION_FIRST = 256 }; /* options that have no letter are numbered from here */
 
-enum kind { KIND_FLAG, KIND_TEXT, KIND_NUMBER, KIND_NUMBER32, KIND_MESSAGES, KIND_TAKEN };
+/* Seconds are kept as milliseconds. */
+enum kind { KIND_FLAG, KIND_TEXT, KIND_NUMBER, KIND_NUMBER32, KIND_SECONDS, KIND_TAKEN };
 
 /* What a row's text or argument leads to, where it is more than a place in struct options. */
 typedef void taker(struct options *options, const char *text);
 
-static taker take_profile, take_tls, take_source, take_seconds, take_timeout, take_help, take_version;
+static taker take_profile, take_tls, take_source, take_help, take_version;
 
 struct option_row {
 	const char *name, *argument, *about;
@@ -49,18 +50,18 @@ static const struct option_row rows[] = {
     {"rate", "N", "N sessions are due in each second, whatever the server does; latency counts from then", 'R',
      KIND_NUMBER32, AT(plan.rate), 1, RUN_RATE_MAX},
     {"seconds", "N", "begin no session after N seconds; profile idle: hold so long", 's',
-     KIND_TAKEN, .take = take_seconds},
+     KIND_SECONDS, AT(plan.duration_ms), 1, 100000000},
     {"sessions", "N", "end after N sessions", 'n', KIND_NUMBER, AT(plan.sessions), 1, INT64_MAX},
     {"window", "N", "RETR and DELE: commands sent ahead of their replies (default 1)", 'w',
      KIND_NUMBER32, AT(plan.client.window), 1, CLIENT_WINDOW_MAX},
     {"passes", "N", "RETR: fetch each message N times in a session (default 1)", 0,
      KIND_NUMBER32, AT(plan.client.passes), 1, 1000000},
     {"messages", "N", "messages every maildrop has; another count is an error", 'm',
-     KIND_MESSAGES, AT(plan.client.messages), 0, CLIENT_MESSAGES_MAX},
+     KIND_NUMBER, AT(plan.client.messages), 0, CLIENT_MESSAGES_MAX},
     {"source", "ADDRESS", "connect from this address; give several for more than 28,000 connections", 0,
      KIND_TAKEN, .take = take_source},
     {"timeout", "N", "seconds of silence after which a session has failed (default 60)", 0,
-     KIND_TAKEN, .take = take_timeout},
+     KIND_SECONDS, AT(plan.timeout_ms), 1, 100000},
     {"max-errors", "N", "give up when so many sessions have failed (default 100; 0: never)", 0,
      KIND_NUMBER, AT(plan.errors_max), 0, INT64_MAX},
     {"delete-mail", NULL, "needed for profile drain: it deletes all mail of the accounts", 0,
@@ -159,22 +160,13 @@ static void take_source(struct options *options, const char *text)
 		fail(EX_USAGE, "--source %s: give an IP address of this machine", text);
 }
 
-static uint64_t number_of(const char *name, const char *text, uint64_t min, uint64_t max)
+static uint64_t number_of(const struct option_row *row, const char *text)
 {
 	uint64_t value;
-	if (num_parse(span_str(text), max, &value) || value < min)
-		fail(EX_USAGE, "--%s %s: give a number from %" PRIu64 " to %" PRIu64, name, text, min, max);
+	if (num_parse(span_str(text), row->max, &value) || value < row->min)
+		fail(EX_USAGE, "--%s %s: give a number from %" PRIu64 " to %" PRIu64, row->name, text,
+		     row->min, row->max);
 	return value;
-}
-
-static void take_seconds(struct options *options, const char *text)
-{
-	options->plan.duration_ms = number_of("seconds", text, 1, 100000000) * 1000;
-}
-
-static void take_timeout(struct options *options, const char *text)
-{
-	options->plan.timeout_ms = number_of("timeout", text, 1, 100000) * 1000;
 }
 
 static void take_option(struct options *options, const struct option_row *row, const char *text)
@@ -188,13 +180,13 @@ static void take_option(struct options *options, const struct option_row *row, c
 		*(const char **)to = text;
 		break;
 	case KIND_NUMBER:
-		*(uint64_t *)(void *)to = number_of(row->name, text, row->min, row->max);
+		*(uint64_t *)(void *)to = number_of(row, text);
 		break;
 	case KIND_NUMBER32:
-		*(uint32_t *)(void *)to = (uint32_t)number_of(row->name, text, row->min, row->max);
+		*(uint32_t *)(void *)to = (uint32_t)number_of(row, text);
 		break;
-	case KIND_MESSAGES:
-		*(int64_t *)(void *)to = (int64_t)number_of(row->name, text, row->min, row->max);
+	case KIND_SECONDS:
+		*(uint64_t *)(void *)to = number_of(row, text) * 1000;
 		break;
 	case KIND_TAKEN:
 		row->take(options, text);
