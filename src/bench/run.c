@@ -70,7 +70,8 @@ static bool may_begin(const struct run *run)
 /* When the next session is due, by the plan's rate. */
 static uint64_t next_due(const struct run *run)
 {
-	return run->began_ns + run->begun * NS / run->plan->rate;
+	uint64_t rate = run->plan->rate;
+	return run->began_ns + run->begun / rate * NS + run->begun % rate * NS / rate;
 }
 
 static void begin_one(struct run *run, uint64_t due_ns)
@@ -146,7 +147,7 @@ static uint64_t count_missed(const struct run *run)
 {
 	if (!run->plan->rate || all_begun(run))
 		return 0;
-	uint64_t due = (uv_hrtime() - run->began_ns) * run->plan->rate / NS;
+	uint64_t due = (uint64_t)(seconds_of(run) * run->plan->rate);
 	if (run->plan->sessions && due > run->plan->sessions)
 		due = run->plan->sessions;
 	return due > run->begun ? due - run->begun : 0;
@@ -177,13 +178,13 @@ static void on_signal(uv_signal_t *signal, int number)
 {
 	struct run *run = signal->data;
 	(void)number;
+	run->tally->interrupted = true;
 	if (run->ending) {
 		for (unsigned i = 0; i < run->plan->connections; i++)
 			if (run->sessions[i].open && !run->sessions[i].ended)
 				session_drop(&run->sessions[i]);
 		return;
 	}
-	run->tally->interrupted = true;
 	begin_end(run);
 }
 

@@ -359,3 +359,18 @@ def test_ctrl_c_twice_does_not_wait(ann):
     seen = json.loads(out)
     assert seen["interrupted"] and seen["sessions"] == 0
     assert 2 <= signals < 100
+
+
+def test_ctrl_c_ends_what_is_ending(ann):
+    """The time is up and a session is waited for: the first signal cuts it off, and the report says so."""
+    liar = Liar({**HONEST, "STAT": b""})
+    try:
+        with subprocess.Popen([*BENCH, "-a", ann, "-j", "-s", "1", HOST, str(liar.port)], stdout=subprocess.PIPE, text=True) as process:
+            until(lambda: liar.heard == "STAT", "a session has begun")
+            time.sleep(1.5)
+            process.send_signal(signal.SIGINT)
+            out, _ = process.communicate(timeout=WAIT)
+    finally:
+        liar.close()
+    seen = json.loads(out)
+    assert seen["interrupted"] and seen["sessions"] == 0 and seen["elapsed_seconds"] < WAIT
