@@ -8,7 +8,6 @@
 #include "base/num.h"
 #include "lmtp/command.h"
 #include "lmtp/reply.h"
-#include "pop/line.h"
 
 #include <string.h>
 
@@ -248,8 +247,7 @@ size_t lmtp_server_octets(struct lmtp_server *server, struct pop_input *in, char
 {
 	struct span wire = span_of(in->ptr, in->len);
 	size_t len = pop_undot_decode(&server->undot, &wire, to);
-	in->ptr += in->len - wire.len;
-	in->len = wire.len;
+	pop_input_keep(in, wire);
 	if (server->conf->message_max && server->undot.octets > server->conf->message_max)
 		lmtp_server_fail(server, LMTP_TOO_LARGE);
 	if (server->undot.ended)
@@ -331,24 +329,16 @@ static void go_on(struct lmtp_server *server, struct pop_output *out)
 static bool take_line(struct lmtp_server *server, struct pop_input *in, struct pop_output *out,
                       uint64_t now_ms)
 {
-	struct span rest = span_of(in->ptr, in->len);
 	struct span line;
-	int err = ERR_AGAIN;
-	if (server->skipping)
-		server->skipping = !pop_line_skip(&rest);
-	if (!server->skipping)
-		err = pop_line_cut(&rest, LMTP_COMMAND_MAX, &line);
-	if (err == ERR_FULL)
-		server->skipping = !pop_line_skip(&rest);
-	bool crlf = err || (line.len + 1 < (size_t)(rest.ptr - line.ptr));
-	in->ptr += in->len - rest.len;
-	in->len = rest.len;
+	if (!pop_line_resume(in, &server->skipping))
+		return false;
+	int err = pop_line_take(in, LMTP_COMMAND_MAX, &server->skipping, &line);
 	if (err == ERR_AGAIN)
 		return false;
 	server->active_ms = now_ms;
 	if (err == ERR_FULL) {
 		reply_bad(server, out, SPAN("500 5.5.2 line too long\r\n"));
-	} else if (!crlf) {
+	} else if (line.ptr + line.len + 1 == in->ptr) {
 		say(out, "500 5.5.2 a line ends in CRLF, not in LF; closing");
 		server->phase = PHASE_CLOSE;
 	} else {

@@ -21,3 +21,21 @@ bool pop_line_skip(struct span *in)
 	*in = span_after(*in, found ? at + 1 : at);
 	return found;
 }
+
+bool pop_line_resume(struct pop_input *in, bool *skipping)
+{
+	struct span rest = span_of(in->ptr, in->len);
+	*skipping = *skipping && !pop_line_skip(&rest);
+	pop_input_keep(in, rest);
+	return !*skipping;
+}
+
+int pop_line_take(struct pop_input *in, size_t max, bool *skipping, struct span *ret_line)
+{
+	struct span rest = span_of(in->ptr, in->len);
+	int err = pop_line_cut(&rest, max, ret_line);
+	if (err == ERR_FULL)
+		*skipping = !pop_line_skip(&rest);
+	pop_input_keep(in, rest);
+	return err;
+}

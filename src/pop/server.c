@@ -7,7 +7,6 @@
 
 #include "base/base64.h"
 #include "base/num.h"
-#include "pop/line.h"
 #include "pop/server_int.h"
 
 void pop_server_init(struct pop_server *server, const struct pop_server_conf *conf, bool tls,
@@ -102,18 +101,12 @@ static size_t line_max(const struct pop_server *server, struct span in)
 static enum pop_want take_line(struct pop_server *server, struct pop_input *in, struct pop_output *out,
                                uint64_t now_ms)
 {
-	struct span rest = span_of(in->ptr, in->len);
-	struct pop_input before = *in;
 	struct span line;
-	int err = ERR_AGAIN;
-	if (server->skipping)
-		server->skipping = !pop_line_skip(&rest);
-	if (!server->skipping)
-		err = pop_line_cut(&rest, line_max(server, rest), &line);
-	if (err == ERR_FULL)
-		server->skipping = !pop_line_skip(&rest);
-	in->ptr += in->len - rest.len;
-	in->len = rest.len;
+	if (!pop_line_resume(in, &server->skipping))
+		return POP_WANT_INPUT;
+	struct pop_input before = *in;
+	size_t max = line_max(server, span_of(in->ptr, in->len));
+	int err = pop_line_take(in, max, &server->skipping, &line);
 	if (err == ERR_AGAIN)
 		return POP_WANT_INPUT;
 	pop_server_active(server, now_ms);

@@ -13,14 +13,9 @@
 
 #include "base/err.h"
 #include "pop/dot.h"
+#include "pop/line.h"
 #include "pop/listing.h"
 #include "pop/parse.h"
-
-/* Octets the caller owns. Input is writable: responses are decoded, and secrets wiped, where they are. */
-struct pop_input {
-	char *ptr;
-	size_t len; /* the machine takes from the front: ptr and len move */
-};
 
 struct pop_output {
 	char *ptr;

@@ -227,6 +227,19 @@ static void test_listing_and_marks_when_needed(void **state)
 	              "+OK 1 message (12 octets)\r\n3 c\r\n.\r\n");
 }
 
+/* The command is read again when the marks are there; what was dropped before it is not. */
+static void test_rest_of_a_long_line_is_no_command(void **state)
+{
+	char text[POP_COMMAND_MAX + 1];
+	(void)state;
+	memset(text, 'x', sizeof text);
+	assert_int_equal(feed(span_of(text, sizeof text)), POP_WANT_INPUT);
+	assert_int_equal(feed(SPAN("QUIT\r\nDELE 1\r\n")), POP_WANT_MARKS);
+	pop_server_marks(&server, marks);
+	assert_int_equal(feed(SPAN("")), POP_WANT_INPUT);
+	expect_output("-ERR line too long\r\n+OK message 1 deleted\r\n");
+}
+
 static void test_no_listing_to_be_had(void **state)
 {
 	struct pop_listing bare = {.count = 3, .total = 32};
@@ -338,6 +351,7 @@ int main(void)
 	    cmocka_unit_test_setup(test_nothing_to_look_ahead_to_before_login, begin),
 	    cmocka_unit_test_setup(test_challenge_that_does_not_fit, begin),
 	    cmocka_unit_test_setup(test_listing_and_marks_when_needed, begin),
+	    cmocka_unit_test_setup(test_rest_of_a_long_line_is_no_command, begin_logged_in),
 	    cmocka_unit_test_setup(test_no_listing_to_be_had, begin),
 	    cmocka_unit_test_setup(test_made_up_listing, begin),
 	    cmocka_unit_test_setup(test_text_is_not_copied, begin),
