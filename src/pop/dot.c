@@ -97,8 +97,9 @@ size_t pop_dot_lines(struct span raw, uint64_t *lines)
 }
 
 /* Where the decoder stands. A dot at the beginning of a line is dropped; whether it ends the message is
- * known two octets later, so ".CR" is held back until then. For LF as line end any CR is held back. */
-enum { LINE_BEGIN, IN_LINE, AFTER_CR, AFTER_DOT, AFTER_DOT_CR };
+ * known two octets later, so ".CR" is held back until then. For LF as line end any CR is held back; CRLF
+ * behind another CR stays, for the encoder takes CRLF for a line end. */
+enum { LINE_BEGIN, IN_LINE, AFTER_CR, AFTER_CRS, AFTER_DOT, AFTER_DOT_CR };
 
 static size_t undot_octet(struct pop_undot *undot, char c, char *to)
 {
@@ -129,13 +130,16 @@ static size_t undot_octet(struct pop_undot *undot, char c, char *to)
 	default:
 		break;
 	}
-	bool after_cr = undot->at == AFTER_CR;
-	if (undot->to_lf && after_cr && c != '\n')
+	bool after_cr = undot->at == AFTER_CR || undot->at == AFTER_CRS;
+	if (undot->to_lf && after_cr && (c != '\n' || undot->at == AFTER_CRS))
 		to[len++] = '\r';
 	if (!undot->to_lf || c != '\r')
 		to[len++] = c;
 	undot->octets++;
-	undot->at = c == '\n' && after_cr ? LINE_BEGIN : c == '\r' ? AFTER_CR : IN_LINE;
+	if (c == '\r')
+		undot->at = after_cr ? AFTER_CRS : AFTER_CR;
+	else
+		undot->at = c == '\n' && after_cr ? LINE_BEGIN : IN_LINE;
 	return len;
 }
 
@@ -162,17 +166,14 @@ size_t pop_lf_feed(struct pop_lf *lf, struct span raw, char *to)
 {
 	size_t len = 0;
 	while (raw.len) {
-		if (lf->cr && raw.ptr[0] != '\n')
+		if (lf->cr && (lf->crs || raw.ptr[0] != '\n'))
 			to[len++] = '\r';
-		lf->cr = false;
 		size_t text = span_find(raw, '\r');
 		memcpy(to + len, raw.ptr, text);
 		len += text;
-		raw = span_after(raw, text);
-		if (raw.len) {
-			lf->cr = true;
-			raw = span_after(raw, 1);
-		}
+		lf->crs = lf->cr && text == 0;
+		lf->cr = text < raw.len;
+		raw = span_after(raw, text + lf->cr);
 	}
 	return len;
 }

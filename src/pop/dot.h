@@ -39,8 +39,9 @@ size_t pop_dot_lines(struct span raw, uint64_t *lines);
 
 struct pop_undot {
 	uint64_t octets; /* wire octets of the message so far, stuffed dots not counted */
-	bool to_lf; /* given before the first octet: CRLF comes out as LF, as files have it; else in wire form
-	             */
+	bool to_lf; /* given before the first octet: CRLF comes out as LF, as files have it, unless a CR is
+	             * before it; else in wire form. Either way encoding gives what was on the wire, if that
+	             * had no LF without CR */
 	uint8_t at; /* internal */
 	bool ended; /* the terminating line was seen; what follows is something else */
 };
@@ -55,10 +56,12 @@ size_t pop_undot_decode(struct pop_undot *undot, struct span *wire, char *to);
 /* --- taking text in from elsewhere: any line ends in, lines that end in LF out --- */
 
 struct pop_lf {
-	bool cr; /* held back until it is known what follows */
+	bool cr;  /* held back until it is known what follows */
+	bool crs; /* another one was before it */
 };
 
-/* CRLF becomes LF; a CR or LF by itself stays. Writes at most raw.len + 1 octets and returns how many. */
+/* CRLF becomes LF, but behind another CR it stays; so does a CR or LF by itself. Writes at most raw.len + 1
+ * octets and returns how many. */
 size_t pop_lf_feed(struct pop_lf *lf, struct span raw, char *to);
 
 /* What was held back; 0 or 1 octet. */

@@ -43,7 +43,7 @@ def test_what_is_put_into_the_maildrop(daemon, home):
     assert take_one(daemon, home, "alice", raw=from_line + MESSAGE) == MESSAGE
     assert take_one(daemon, home, "alice", raw=b"From") == b"From"
     assert take_one(daemon, home, "alice", raw=from_line + from_line) == from_line
-    assert take_one(daemon, home, "alice", raw=b"a\rb\0\r\r\n.\n>From x") == b"a\rb\0\r\n.\n>From x"
+    assert take_one(daemon, home, "alice", raw=b"a\rb\0\r\r\n.\n>From x") == b"a\rb\0\r\r\n.\n>From x"
     big = b"Subject: x\n\n" + os.urandom(3000000).replace(b"\r", b"")
     assert take_one(daemon, home, "alice", raw=big) == big
     assert take_one(daemon, home, "-f", "bob@example.org", "-a", "alice@example.org", "alice") == \

@@ -96,7 +96,8 @@ static void check_message(const struct world *world)
 				abort(); /* it had ended here */
 			continue;
 		}
-		if (wire[i] == '\r' && wire[i + 1] == '\n')
+		bool behind_cr = i > 0 && wire[i - 1] == '\r';
+		if (wire[i] == '\r' && wire[i + 1] == '\n' && !behind_cr)
 			continue;
 		if (at == world->stored_len || world->stored[at++] != wire[i])
 			abort();
