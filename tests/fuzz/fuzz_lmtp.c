@@ -9,8 +9,7 @@
  */
 #include "lmtp/server.h"
 
-#include <stdlib.h>
-#include <string.h>
+#include "pieces.h"
 
 enum { OUT_MIN = POP_REPLY_MAX + LMTP_DOMAIN_MAX, ROOM_MAX = 2048, SIZE_LIMIT = 30000 };
 
@@ -33,11 +32,9 @@ struct world {
 	size_t wire_len, stored_len;
 };
 
-/* The next of a series that the input's seed fixes: 0 to n-1. */
 static unsigned pick(struct world *world, unsigned n)
 {
-	world->chance = world->chance * 1103515245u + 12345u;
-	return (world->chance >> 16) % n;
+	return pieces_pick(&world->chance, n);
 }
 
 static void read_reply_line(struct world *world)
@@ -161,8 +158,10 @@ static void answer_verdict(struct world *world)
 	lmtp_server_verdict(&world->server, (enum lmtp_verdict)pick(world, LMTP_VERDICTS));
 }
 
-static void run(struct world *world, struct pop_input *in)
+static bool run(void *user, struct pop_input *in, size_t count)
 {
+	struct world *world = user;
+	(void)count;
 	struct pop_output out = {.cap = OUT_MIN + pick(world, ROOM_MAX)};
 	out.ptr = malloc(out.cap);
 	if (!out.ptr)
@@ -190,6 +189,7 @@ static void run(struct world *world, struct pop_input *in)
 	if (!world->over && world->replies != 1 + world->lines + world->verdicts)
 		abort();
 	free(out.ptr);
+	return !world->over;
 }
 
 static void begin(struct world *world, const uint8_t *data)
@@ -212,26 +212,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < 4 || size > SIZE_LIMIT)
 		return 0;
 	begin(&world, data);
-	unsigned piece_max = 1u + data[3];
-	char *kept = malloc(size);
-	size_t len = 0, at = 4;
-	if (!kept)
-		abort();
-	while (at < size && !world.over) {
-		size_t given = 1 + pick(&world, piece_max);
-		given = given < size - at ? given : size - at;
-		memcpy(kept + len, data + at, given);
-		at += given;
-		char *exact = malloc(len + given);
-		if (!exact)
-			abort();
-		memcpy(exact, kept, len + given);
-		struct pop_input in = {exact, len + given};
-		run(&world, &in);
-		len = in.len;
-		memmove(kept, in.ptr, len);
-		free(exact);
-	}
-	free(kept);
+	pieces_send(span_of((const char *)data + 4, size - 4), 1u + data[3], &world.chance, run, &world);
 	return 0;
 }

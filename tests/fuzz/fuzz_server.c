@@ -10,8 +10,7 @@
 #include "pop/line.h"
 #include "pop/server.h"
 
-#include <stdlib.h>
-#include <string.h>
+#include "pieces.h"
 
 enum { MESSAGES_MAX = 20, ROOM_MAX = 2048 };
 
@@ -131,11 +130,9 @@ struct world {
 	uint64_t sent;    /* raw octets of it that are gone */
 };
 
-/* The next of a series that the input's seed fixes: 0 to n-1. */
 static unsigned pick(struct world *world, unsigned n)
 {
-	world->chance = world->chance * 1103515245u + 12345u;
-	return (world->chance >> 16) % n;
+	return pieces_pick(&world->chance, n);
 }
 
 static void flush(struct world *world, struct pop_output *out)
@@ -311,8 +308,13 @@ static bool fulfil(struct world *world, enum pop_want want, struct pop_output *o
 	abort();
 }
 
-static void run(struct world *world, struct pop_input *in)
+/* `count` of the octets are new. */
+static bool run(void *user, struct pop_input *in, size_t count)
 {
+	struct world *world = user;
+	world->reader.sent.len += count;
+	if (world->reader.skipping)
+		world->reader.skipping = !pop_line_skip(&world->reader.sent);
 	struct pop_output out = {.cap = POP_REPLY_MAX + pick(world, ROOM_MAX)};
 	enum pop_want want;
 	out.ptr = malloc(out.cap);
@@ -325,6 +327,7 @@ static void run(struct world *world, struct pop_input *in)
 	} while (fulfil(world, want, &out));
 	flush(world, &out);
 	free(out.ptr);
+	return !world->over;
 }
 
 static void begin(struct world *world, const uint8_t *data, size_t size)
@@ -347,31 +350,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < 4 || size > 30000)
 		return 0;
 	begin(&world, data, size);
-	unsigned piece_max = 1u + data[3];
-	char *kept = malloc(size), *all = malloc(size);
-	size_t len = 0, at = 4;
-	if (!kept || !all)
+	char *all = malloc(size); /* the machine decodes responses in its input: the reader looks here */
+	if (!all)
 		abort();
-	memcpy(all, data, size); /* the machine decodes responses in its input: the reader looks here */
-	while (at < size && !world.over) {
-		size_t given = 1 + pick(&world, piece_max);
-		given = given < size - at ? given : size - at;
-		memcpy(kept + len, data + at, given);
-		world.reader.sent = span_of(all + at - world.reader.sent.len, world.reader.sent.len + given);
-		if (world.reader.skipping)
-			world.reader.skipping = !pop_line_skip(&world.reader.sent);
-		at += given;
-		char *exact = malloc(len + given);
-		if (!exact)
-			abort();
-		memcpy(exact, kept, len + given);
-		struct pop_input in = {exact, len + given};
-		run(&world, &in);
-		len = in.len;
-		memmove(kept, in.ptr, len);
-		free(exact);
-	}
-	free(kept);
+	memcpy(all, data, size);
+	world.reader.sent = span_of(all + 4, 0);
+	pieces_send(span_of((const char *)data + 4, size - 4), 1u + data[3], &world.chance, run, &world);
 	free(all);
 	return 0;
 }
