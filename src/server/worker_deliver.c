@@ -14,6 +14,35 @@
 #include <time.h>
 #include <unistd.h>
 
+/* --- what the keeper has for us --- */
+
+/* The keeper has forgotten the delivery, or is gone. */
+static void be_forgotten(struct session *session)
+{
+	session->worker->deliveries -= session->lmtp->begun;
+	session->lmtp->begun = false;
+}
+
+/* Tells the keeper that there is nothing more to come, if it does not know. */
+static void end_delivery(struct session *session)
+{
+	if (session->lmtp->begun && session->worker->keeper)
+		link_send(session->worker->keeper, IPC_DELIVER_END, session->id, NULL, SPAN(""), NULL, 0);
+	be_forgotten(session);
+}
+
+/* Gives up the message's file, or the promise of one. */
+static void close_file(struct session *session)
+{
+	struct lmtp_session *lmtp = session->lmtp;
+	session->worker->body_fds -= lmtp->fd >= 0 || session->await == AWAIT_FILE;
+	if (lmtp->fd >= 0)
+		(void)close(lmtp->fd);
+	lmtp->fd = -1;
+	if (session->await == AWAIT_FILE)
+		session->await = AWAIT_NOTHING;
+}
+
 /* --- recipients --- */
 
 /* The address is the client's, and in its input: a copy outlives that. */
@@ -200,15 +229,6 @@ static void write_lines(struct session *session)
 	buf_finish(&lines);
 }
 
-static void close_file(struct session *session)
-{
-	if (session->lmtp->fd < 0)
-		return;
-	(void)close(session->lmtp->fd);
-	session->lmtp->fd = -1;
-	session->worker->body_fds--;
-}
-
 void deliver_octets(struct session *session, struct pop_input *in)
 {
 	enum { MOST = WORKER_RAW_SIZE - POP_UNDOT_HELD };
@@ -243,18 +263,6 @@ static void judge_rest(struct lmtp_session *lmtp, enum lmtp_verdict verdict)
 {
 	while (lmtp->heard < lmtp->count)
 		lmtp->recipients[lmtp->heard++].verdict = (uint8_t)verdict;
-}
-
-/* Tells the keeper that there is nothing more to come, if it does not know. */
-static void end_delivery(struct session *session)
-{
-	struct lmtp_session *lmtp = session->lmtp;
-	if (!lmtp->begun)
-		return;
-	lmtp->begun = false;
-	session->worker->deliveries--;
-	if (session->worker->keeper)
-		link_send(session->worker->keeper, IPC_DELIVER_END, session->id, NULL, SPAN(""), NULL, 0);
 }
 
 bool deliver_verdict(struct session *session)
@@ -295,8 +303,6 @@ void deliver_forget(struct session *session)
 	lmtp->recipients = NULL;
 	lmtp->count = lmtp->heard = lmtp->told = 0;
 	lmtp->committed = false;
-	if (session->await == AWAIT_FILE)
-		session->worker->body_fds--;
 	session->await = AWAIT_NOTHING;
 }
 
@@ -306,17 +312,15 @@ static void take_file(struct session *session, struct ipc_in *in)
 {
 	struct lmtp_session *lmtp = session->lmtp;
 	int err = ((const struct ipc_deliver_file *)in->fixed)->err;
-	session->await = AWAIT_NOTHING;
-	if (err) { /* and with it the delivery is over */
-		lmtp->begun = false;
-		session->worker->deliveries--;
-		session->worker->body_fds--;
-	} else {
-		lmtp->fd = ipc_in_take(in, 0);
-	}
 	lmtp_server_data(&lmtp->machine, verdict_of(err));
-	if (!err)
-		write_lines(session);
+	if (err) { /* and with it the delivery is over */
+		close_file(session);
+		be_forgotten(session);
+		return;
+	}
+	session->await = AWAIT_NOTHING;
+	lmtp->fd = ipc_in_take(in, 0);
+	write_lines(session);
 }
 
 static int take_verdict(struct session *session, const struct ipc_delivered *delivered)
@@ -327,10 +331,8 @@ static int take_verdict(struct session *session, const struct ipc_delivered *del
 	struct lmtp_recipient *recipient = &lmtp->recipients[lmtp->heard++];
 	recipient->verdict = (uint8_t)verdict_of(delivered->err);
 	recipient->raw = delivered->raw;
-	if (lmtp->heard == lmtp->count) {
-		lmtp->begun = false;
-		session->worker->deliveries--;
-	}
+	if (lmtp->heard == lmtp->count)
+		be_forgotten(session);
 	return ERR_NONE;
 }
 
@@ -359,16 +361,14 @@ void deliver_keeper_lost(struct session *session)
 	bool file = session->await == AWAIT_FILE;
 	if (!lmtp->begun)
 		return;
-	lmtp->begun = false;
-	session->worker->deliveries--;
+	close_file(session);
+	be_forgotten(session);
 	if (lmtp->committed)
 		judge_rest(lmtp, LMTP_TROUBLE);
 	else
 		lmtp_server_fail(&lmtp->machine, LMTP_TROUBLE);
-	if (file) {
-		session->worker->body_fds--;
+	if (file)
 		lmtp_server_data(&lmtp->machine, LMTP_TROUBLE);
-	}
 	if (file || session->await == AWAIT_DELIVERY) {
 		session->await = AWAIT_NOTHING;
 		session_run(session);
