@@ -81,7 +81,7 @@ static void be_active(struct session *session, uint64_t now_ms)
 
 static bool is_expired(const struct session *session, uint64_t now_ms)
 {
-	return session->await == AWAIT_NOTHING && lmtp_server_expired(&session->lmtp->machine, now_ms);
+	return lmtp_server_expired(&session->lmtp->machine, now_ms);
 }
 
 static void describe(const struct session *session, struct log_line *line)

@@ -408,4 +408,11 @@ def test_idle_client_is_disconnected(make_daemon):
         assert client.rest() == b""
         assert time.monotonic() - began < WAIT / 2
     is_clean(server.mail / "alice")
-    until(lambda: server.lines_with("event=end", "result=timeout", "protocol=lmtp"), "the log says so")
+    with Lmtp(server.lmtp_port) as client:  # nor does one stay for ever that waits for a process of ours
+        client.expect("250", "MAIL FROM:<>")
+        auth = server.pid_of("auth")
+        os.kill(auth, signal.SIGSTOP)
+        client.send(b"RCPT TO:<alice>\r\n")
+        assert client.rest() == b""
+        os.kill(auth, signal.SIGCONT)
+    until(lambda: len(server.lines_with("event=end", "result=timeout", "protocol=lmtp")) == 2, "the log says so")
