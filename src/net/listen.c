@@ -155,8 +155,9 @@ int net_listen_unix(const char *path, uint32_t mode, uint32_t gid, int *ret_fd, 
 	(void)umask(before);
 	if (!bound)
 		return failed(fd, path, error);
-	if ((gid != UINT32_MAX && chown(path, (uid_t)-1, gid) != 0) || chmod(path, mode) != 0 ||
-	    listen(fd, NET_BACKLOG) != 0) {
+	/* Listening at once: a socket that nobody listens at may be replaced. */
+	if (listen(fd, NET_BACKLOG) != 0 || (gid != UINT32_MAX && chown(path, (uid_t)-1, gid) != 0) ||
+	    chmod(path, mode) != 0) {
 		err = failed(fd, path, error);
 		(void)unlink(path);
 		return err;

@@ -19,7 +19,9 @@ enum { LISTEN_ROWS = 2 * CONF_LISTEN_MAX }; /* of the old configuration and the 
 
 static struct row {
 	char address[CONF_ADDRESS_MAX];
-	bool local; /* a Unix socket */
+	bool local; /* a Unix socket: */
+	dev_t device;
+	ino_t inode;
 	unsigned count;
 	int fds[MASTER_WORKERS_MAX];
 } rows[LISTEN_ROWS];
@@ -85,11 +87,15 @@ static int open_local(struct row *row, const struct conf_listen *listen, struct 
 		}
 		return ERR_NONE;
 	}
+	struct stat what = {0};
 	int err = net_listen_unix(path, mode, gid, &row->fds[0], error);
 	if (err)
 		return err;
+	(void)lstat(path, &what);
 	row->count = 1;
 	row->local = true;
+	row->device = what.st_dev;
+	row->inode = what.st_ino;
 	(void)snprintf(row->address, sizeof row->address, "%s", listen->address);
 	return ERR_NONE;
 }
@@ -131,13 +137,22 @@ static bool is_named(const struct conf *conf, const char *address)
 	return false;
 }
 
+/* Unless somebody has put something else there meanwhile. */
+static void remove_socket(const struct row *row)
+{
+	struct stat what;
+	const char *path = path_of(row->address);
+	if (lstat(path, &what) == 0 && what.st_dev == row->device && what.st_ino == row->inode)
+		(void)unlink(path);
+}
+
 void listen_close_others(const struct conf *conf, unsigned workers)
 {
 	for (unsigned i = 0; i < LISTEN_ROWS; i++) {
 		struct row *row = &rows[i];
 		unsigned keep = !is_named(conf, row->address) ? 0 : row->local ? 1 : workers;
 		if (row->local && row->count > keep)
-			(void)unlink(path_of(row->address));
+			remove_socket(row);
 		while (row->count > keep)
 			(void)close(row->fds[--row->count]);
 		if (row->count == 0)

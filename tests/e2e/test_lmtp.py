@@ -325,6 +325,13 @@ def test_unix_socket(make_daemon):
     assert again.returncode == 69 and "cannot listen" in again.stderr, again
     server.stop()
     assert not path.exists()
+    server.start()
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        server.stop()
+        assert path.exists(), "it was somebody else's"
+    path.unlink()
     path.write_bytes(b"not ours")
     again = subprocess.run([*server.server_command()], capture_output=True, text=True, check=False, timeout=WAIT)
     assert again.returncode and "is no socket" in again.stderr
