@@ -4,6 +4,7 @@ as a whole or not at all."""
 
 import os
 import random
+import signal
 import smtplib
 import socket
 import stat
@@ -370,19 +371,29 @@ def test_reload_keeps_the_socket(make_daemon):
 
 
 def test_stop_lets_a_delivery_finish(make_daemon):
+    """What is on its way to the disk is answered; what is not complete is forgotten."""
     server = make_daemon(certificates=False)
     lmtp.settings(server)
-    server.add_account("alice")
+    home = server.add_account("alice")
     server.start()
-    idle, filling = Lmtp(server.lmtp_path), Lmtp(server.lmtp_path)
+    idle, filling, finishing = (Lmtp(server.lmtp_path) for _ in range(3))
     filling.begin("alice")
+    finishing.begin("alice")
+    keeper, since = server.pid_of("keeper"), len(server.log_text())
+    os.kill(keeper, signal.SIGSTOP)
+    finishing.send(lmtp.stuffed(MESSAGE) + b".\r\n")
+    time.sleep(0.2)  # it is with the keeper
     server.process.terminate()
-    for client in (idle, filling):
+    server.wait_for("event=end", "protocol=lmtp", since=since)
+    os.kill(keeper, signal.SIGCONT)
+    assert finishing.line() == b"250 2.0.0 delivered\r\n"
+    for client in (idle, filling, finishing):
         assert client.rest() in (b"", b"421 4.3.2 the server stops\r\n")
         client.close()
     assert server.process.wait(WAIT) == 0
     server.process = None
-    assert list((server.mail / "alice" / "tmp").iterdir()) == []
+    assert mail_in(home) == [MESSAGE]
+    assert list((home / "tmp").iterdir()) == []
 
 
 def test_configuration_errors(make_daemon):
