@@ -147,7 +147,7 @@ static int run(struct deliver *deliver)
 	struct drop_root root;
 	struct error error = {""};
 	struct accounts accounts = {NULL, 0};
-	int status = tool_load_config(deliver->config, &deliver->conf);
+	int status = tool_begin(deliver->config, &deliver->conf);
 	if (!status)
 		status = accounts_read(&deliver->conf, deliver->user, &accounts);
 	if (!status)

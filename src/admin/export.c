@@ -390,7 +390,7 @@ static int export_account(struct export *export)
 static int run(struct export *export)
 {
 	struct accounts accounts = {NULL, 0};
-	int status = tool_load_config(export->config, &export->conf);
+	int status = tool_begin(export->config, &export->conf);
 	if (!status)
 		status = accounts_read(&export->conf, export->user, &accounts);
 	if (!status)

@@ -283,7 +283,7 @@ static int run(struct import *import, char **paths, size_t count)
 {
 	struct accounts accounts = {NULL, 0};
 	struct source *sources = calloc(count, sizeof *sources);
-	int status = sources ? tool_load_config(import->config, &import->conf) : EX_OSERR;
+	int status = sources ? tool_begin(import->config, &import->conf) : EX_OSERR;
 	size_t opened = 0;
 	for (; !status && opened < count; opened++) {
 		status = source_open(paths[opened], &sources[opened]);

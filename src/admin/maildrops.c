@@ -80,7 +80,7 @@ static int run(struct maildrops *maildrops)
 {
 	struct accounts accounts = {NULL, 0};
 	json_t *results = maildrops->json ? json_array() : NULL;
-	int status = tool_load_config(maildrops->config, &maildrops->conf);
+	int status = tool_begin(maildrops->config, &maildrops->conf);
 	if (!status)
 		status = accounts_read(&maildrops->conf, maildrops->user, &accounts);
 	if (!status)

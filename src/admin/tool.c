@@ -3,6 +3,7 @@
 #include "admin/tool.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sysexits.h>
@@ -42,9 +43,10 @@ int tool_status_of(int err)
 	}
 }
 
-int tool_load_config(const char *path, struct conf *ret)
+int tool_begin(const char *path, struct conf *ret)
 {
 	static struct conf_errors errors;
+	(void)signal(SIGXFSZ, SIG_IGN);
 	const char *from = path ? path : tool_default_config;
 	int err = conf_load(from, ret, &errors);
 	if (err == ERR_NONE)

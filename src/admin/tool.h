@@ -17,8 +17,10 @@ int tool_complain(int status, const char *format, ...) __attribute__((format(pri
 /* The exit status (sysexits.h) nearest to an enum err. */
 int tool_status_of(int err);
 
-/* Loads the configuration file; NULL is the default one. 0, or the exit status after complaining. */
-int tool_load_config(const char *path, struct conf *ret);
+/* What every command begins with: a file that may not grow any more (RLIMIT_FSIZE, which mail programs set) is an
+ * error from then on and no end, and the configuration file is loaded; NULL is the default one. 0, or the exit
+ * status after complaining. */
+int tool_begin(const char *path, struct conf *ret);
 
 /* Writes out what is buffered for standard output. 0, or the exit status after complaining. */
 int tool_flush(void);

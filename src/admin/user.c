@@ -65,7 +65,7 @@ static int complain_change(const struct user *user, int err)
 
 static int load_config(struct user *user)
 {
-	int status = tool_load_config(user->config, &user->conf);
+	int status = tool_begin(user->config, &user->conf);
 	if (status)
 		return status;
 	user->accounts = user->conf.accounts;

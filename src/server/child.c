@@ -107,6 +107,7 @@ static void set_signals(void)
 	struct sigaction ignore = {.sa_handler = SIG_IGN};
 	struct sigaction orphan = {.sa_handler = arm_alarm, .sa_flags = SA_RESTART};
 	(void)sigaction(SIGPIPE, &ignore, NULL);
+	(void)sigaction(SIGXFSZ, &ignore, NULL); /* write() fails instead */
 	(void)sigaction(SIGINT, &ignore, NULL);
 	(void)sigaction(SIGHUP, &ignore, NULL);
 	(void)sigaction(SIGTERM, &orphan, NULL);

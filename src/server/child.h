@@ -45,8 +45,8 @@ enum {
 };
 
 /* Runs the child until child_exit(): sets up loop, log and control channel (descriptors
- * IPC_CONTROL_FD and IPC_LOG_FD), ignores SIGPIPE, SIGINT, SIGHUP (the master gets those). Sends READY after
- * start(). Writes the log as the limits above say. Returns the exit status. */
+ * IPC_CONTROL_FD and IPC_LOG_FD), ignores SIGPIPE, SIGXFSZ, SIGINT, SIGHUP (the master gets those). Sends
+ * READY after start(). Writes the log as the limits above say. Returns the exit status. */
 int child_run(enum ipc_kind kind, const struct child_ops *ops, void *owner);
 
 /* Ends child_run() with this status (sysexits.h; the first one counts) at the end of this turn of the

@@ -11,7 +11,6 @@
 
 #include <errno.h>
 #include <netinet/in.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -233,7 +232,6 @@ static int limit_files(const struct worker *worker)
 	uint64_t most = worker->setup.message_max + IPC_MESSAGE_EXTRA;
 	struct rlimit limit = {.rlim_cur = most < LEAST ? LEAST : most};
 	limit.rlim_max = limit.rlim_cur;
-	(void)signal(SIGXFSZ, SIG_IGN); /* write() fails instead */
 	return worker->setup.message_max == 0 || setrlimit(RLIMIT_FSIZE, &limit) == 0 ? ERR_NONE : ERR_DENIED;
 }
 

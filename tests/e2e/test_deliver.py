@@ -3,6 +3,7 @@
 sessions fetch and delete."""
 
 import os
+import resource
 import shutil
 import subprocess
 import threading
@@ -122,6 +123,27 @@ def test_trouble_with_the_maildrop(daemon, home):
     expect(daemon, EX_TEMPFAIL, "alice", text="alice")
     assert home.read_bytes() == b"somebody's file\n"
     home.unlink()
+
+
+def deliver_limited(daemon, name, raw):
+    """As from a mail program that lets its commands write files of 8 KiB: Postfix has mailbox_size_limit for that."""
+    return subprocess.run([BUILD / "src/admin/restante", "deliver", "-c", daemon.conf, name], input=raw, capture_output=True,
+                          check=False, timeout=WAIT, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)))
+
+
+def test_file_that_may_not_grow(daemon, home):
+    """The message stays with the sender, and what is there stays as it is."""
+    done = deliver_limited(daemon, "alice", b"x" * 9000)
+    assert done.returncode == EX_TEMPFAIL and b"can not be written" in done.stderr, done
+    assert files(home) == set() and not os.listdir(home / "tmp")
+    box = daemon.mail / "limited"
+    daemon.restante("add", "carol", "--maildrop", f"mbox:{box}", password=b"sesame\n")
+    assert deliver_limited(daemon, "carol", b"x" * 5000).returncode == 0
+    before = box.read_bytes()
+    done = deliver_limited(daemon, "carol", b"y" * 5000)
+    assert done.returncode == EX_TEMPFAIL and b"can not be appended" in done.stderr, done
+    assert box.read_bytes() == before
+    daemon.restante("del", "carol")
 
 
 def test_quota(daemon, home):
