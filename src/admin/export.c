@@ -13,6 +13,7 @@
 #include "admin/tool.h"
 #include "drop/file.h"
 #include "drop/mbox.h"
+#include "drop/name.h"
 #include "os/os.h"
 
 #include <errno.h>
@@ -35,8 +36,9 @@ struct export;
 struct format {
 	const char *name;
 	bool reread; /* looked through in the end; else each message is when it is written */
-	/* Before the user changes. 0, or the exit status after complaining. */
+	/* Before the user changes, and after. 0, or the exit status after complaining. */
 	int (*open)(struct export *export);
+	int (*begin)(struct export *export);
 	/* Writes one message. ERR_EXISTS: it is there already. */
 	int (*put)(struct export *export, uint32_t number, const struct source_item *item,
 	           struct error *error);
@@ -59,6 +61,7 @@ struct export
 	char last;             /* octet of the message */
 	struct drop_root root; /* the folder that holds the Maildir */
 	char location[PATH_MAX + 16];
+	struct keys there;  /* base names in that Maildir: how many files have each */
 	struct keys wanted; /* contents that were read: how many of each */
 	uint64_t exported, present, failed, octets, missing;
 };
@@ -231,17 +234,52 @@ static int open_maildir(struct export *export)
 	return EX_OK;
 }
 
+static struct span base_of(const char *path)
+{
+	return name_base(span_str(path + sizeof "new/" - 1));
+}
+
+static int note_name(void *user, const struct source_item *item)
+{
+	struct export *export = user;
+	uint32_t *count;
+	if (keys_find(&export->there, base_of(item->name), &count) != ERR_NONE)
+		return tool_complain(EX_OSERR, "no memory.");
+	++*count;
+	return EX_OK;
+}
+
+/* What is there by now, under whatever flags. */
+static int begin_maildir(struct export *export)
+{
+	struct source source;
+	int status = source_open(export->to, &source);
+	if (status)
+		return status;
+	if (faccessat(source.fd, "new", F_OK, 0) == 0 && faccessat(source.fd, "cur", F_OK, 0) == 0)
+		status = source_read(&source, &export->root.mbox, note_name, export);
+	source_close(&source);
+	return status;
+}
+
 static int put_maildir(struct export *export, uint32_t number, const struct source_item *item,
                        struct error *error)
 {
 	char name[DROP_NAME_MAX], id[DROP_UID_MAX + 1];
 	struct drop_incoming *incoming;
 	struct drop_delivered delivered;
+	uint32_t *there;
 	if (drop_name(export->maildrop.drop, number, name) != ERR_NONE) {
 		(void)span_to_text(maildrop_unique_id(&export->maildrop, number), id, sizeof id);
 		(void)snprintf(name, sizeof name, "new/%s", id);
 	}
-	int err = drop_incoming_begin(&export->root, export->location, &incoming, error);
+	int err = keys_find(&export->there, base_of(name), &there);
+	if (err == ERR_NONE && *there) {
+		--*there;
+		err = ERR_EXISTS;
+	}
+	if (err == ERR_NONE)
+		err = drop_incoming_begin(&export->root, export->location, &incoming, error);
 	if (err)
 		return err;
 	err = source_fill(item, drop_incoming_fd(incoming));
@@ -253,16 +291,17 @@ static int put_maildir(struct export *export, uint32_t number, const struct sour
 	return err;
 }
 
-static int end_maildir(struct export *export)
+static int do_nothing(struct export *export)
 {
-	(void)export; /* each message was made durable */
+	(void)export;
 	return EX_OK;
 }
 
 static const struct format formats[] = {
-    {"maildir", true,  open_maildir, put_maildir, end_maildir},
-    {"mbox",    true,  open_mbox,    put_mbox,    end_file   },
-    {"files",   false, open_files,   put_file,    end_file   },
+    /* In a Maildir each message was made durable. */
+    {"maildir", true,  open_maildir, begin_maildir, put_maildir, do_nothing},
+    {"mbox",    true,  open_mbox,    do_nothing,    put_mbox,    end_file  },
+    {"files",   false, open_files,   do_nothing,    put_file,    end_file  },
 };
 
 /* --- the messages --- */
@@ -397,6 +436,8 @@ static int run(struct export *export)
 		status = export->format->open(export);
 	if (!status)
 		status = accounts_become_keeper(&export->conf);
+	if (!status)
+		status = export->format->begin(export);
 	if (!status) {
 		export->account = accounts.list[0];
 		status = export_account(export);
@@ -404,6 +445,7 @@ static int run(struct export *export)
 	if (export->fd >= 0)
 		(void)close(export->fd);
 	drop_root_close(&export->root);
+	keys_finish(&export->there);
 	keys_finish(&export->wanted);
 	accounts_finish(&accounts);
 	return status;

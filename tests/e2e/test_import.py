@@ -181,6 +181,10 @@ def test_export_again(daemon, home, place):
         to = place / format_
         assert run_export(daemon, "-t", format_, "alice", to) == (10, 0, 0)
         assert run_export(daemon, "-t", format_, "alice", to) == (0, 10, 0)
+    # The flags a message gets in between make it no other.
+    name = next(iter(home.glob("cur/*")))
+    name.rename(home / "cur" / (name.name.partition(":")[0] + ":2,FRS"))
+    assert run_export(daemon, "alice", place / "maildir") == (0, 10, 0)
     next(iter((place / "files").iterdir())).write_bytes(b"somebody's\n")
     assert run_export(daemon, "-t", "files", "alice", place / "files", status=EX_IOERR) == (0, 9, 1)
     (place / "mbox").write_bytes(b"")
