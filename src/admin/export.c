@@ -21,6 +21,7 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <libgen.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,6 +73,19 @@ static int complain_to(const struct export *export, const char *what)
 	                     export->to, what, strerror(errno));
 }
 
+/* The folder's entry for what was just made there, which is not there after a crash otherwise. */
+static int sync_entry(const struct export *export)
+{
+	char path[PATH_MAX];
+	(void)snprintf(path, sizeof path, "%s", export->to);
+	int folder = open(dirname(path), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int failed = folder < 0 || fsync(folder) != 0;
+	int status = failed ? complain_to(export, "can not be made durable") : EX_OK;
+	if (folder >= 0)
+		(void)close(folder);
+	return status;
+}
+
 static int write_octets(void *user, struct span octets)
 {
 	struct export *export = user;
@@ -87,7 +101,7 @@ static int write_octets(void *user, struct span octets)
 static int open_mbox(struct export *export)
 {
 	export->fd = open(export->to, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	return export->fd < 0 ? complain_to(export, "can not be made") : EX_OK;
+	return export->fd < 0 ? complain_to(export, "can not be made") : sync_entry(export);
 }
 
 struct quoting {
@@ -148,9 +162,10 @@ static int make_folder(struct export *export)
 	uint32_t uid, gid;
 	if (mkdir(export->to, 0700) != 0)
 		return errno == EEXIST ? EX_OK : complain_to(export, "can not be made");
-	if (geteuid() != 0 || os_find_user(export->conf.keeper_user, &uid, &gid) != ERR_NONE)
-		return EX_OK;
-	return lchown(export->to, uid, gid) == 0 ? EX_OK : complain_to(export, "can not be given away");
+	if (geteuid() == 0 && os_find_user(export->conf.keeper_user, &uid, &gid) == ERR_NONE &&
+	    lchown(export->to, uid, gid) != 0)
+		return complain_to(export, "can not be given away");
+	return sync_entry(export);
 }
 
 static int open_files(struct export *export)
