@@ -19,7 +19,7 @@
 /* What the child writes for each account. */
 struct found {
 	uint64_t quota_octets, quota_messages;
-	bool disabled;
+	uint8_t disabled; /* a bool may not be just any octet */
 	char name[ACCT_NAME_MAX + 1];
 	char location[ACCT_LOCATION_MAX];
 };
@@ -117,7 +117,7 @@ static int run_child(const struct conf *conf, const char *name, int to)
 
 /* --- this process --- */
 
-/* ERR_CLOSED at the end. */
+/* The child has read a file that anybody may have made: what it writes is checked. ERR_CLOSED at the end. */
 static int read_found(int fd, struct found *ret)
 {
 	for (size_t have = 0; have < sizeof *ret;) {
@@ -130,7 +130,9 @@ static int read_found(int fd, struct found *ret)
 			return ERR_CLOSED;
 		have += (size_t)got;
 	}
-	return ERR_NONE;
+	bool whole =
+	    memchr(ret->name, '\0', sizeof ret->name) && memchr(ret->location, '\0', sizeof ret->location);
+	return whole ? ERR_NONE : ERR_PEER;
 }
 
 static int keep(struct accounts *accounts, const struct found *found)
@@ -188,6 +190,8 @@ int accounts_read(const struct conf *conf, const char *name, struct accounts *re
 	int err = child < 0 ? ERR_NOMEM : read_all(ends[0], &accounts);
 	(void)close(ends[0]);
 	int status = child < 0 ? EX_OSERR : wait_for(child);
+	if (err == ERR_NONE && !status && name && accounts.count != 1)
+		err = ERR_PEER;
 	if (err)
 		status = tool_complain(EX_OSERR, "the accounts can not be read: %s.", err_text(err));
 	if (status)
