@@ -313,7 +313,7 @@ static int do_nothing(struct export *export)
 }
 
 static const struct format formats[] = {
-    /* In a Maildir each message was made durable. */
+  /* In a Maildir each message was made durable. */
     {"maildir", true,  open_maildir, begin_maildir, put_maildir, do_nothing},
     {"mbox",    true,  open_mbox,    do_nothing,    put_mbox,    end_file  },
     {"files",   false, open_files,   do_nothing,    put_file,    end_file  },

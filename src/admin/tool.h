@@ -17,9 +17,9 @@ int tool_complain(int status, const char *format, ...) __attribute__((format(pri
 /* The exit status (sysexits.h) nearest to an enum err. */
 int tool_status_of(int err);
 
-/* What every command begins with: a file that may not grow any more (RLIMIT_FSIZE, which mail programs set) is an
- * error from then on and no end, and the configuration file is loaded; NULL is the default one. 0, or the exit
- * status after complaining. */
+/* What every command begins with: a file that may not grow any more (RLIMIT_FSIZE, which mail programs set)
+ * is an error from then on and no end, and the configuration file is loaded; NULL is the default one. 0, or
+ * the exit status after complaining. */
 int tool_begin(const char *path, struct conf *ret);
 
 /* Writes out what is buffered for standard output. 0, or the exit status after complaining. */

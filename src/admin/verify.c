@@ -19,7 +19,10 @@
 
 const char tool_name[] = "verify";
 
-enum { BLOCK = 131072 };
+enum {
+	BLOCK = 131072,
+	OPENS_MAX = 3, /* of a maildrop that changes while it is counted */
+};
 
 struct verify {
 	struct maildrops *maildrops;
@@ -137,24 +140,25 @@ static int check_message(struct verify *verify, uint32_t number)
 static int check_count(struct verify *verify)
 {
 	uint64_t there;
-	int err = drop_recount(verify->maildrop.drop, &there);
-	if (err == ERR_UNSUPPORTED || (err == ERR_NONE && there == drop_count(verify->maildrop.drop)))
-		return EX_OK;
-	if (err) {
-		note(verify, 0, "the messages can not be counted: %s", err_text(err));
-		return EX_OK;
+	for (unsigned opens = 0;; opens++) {
+		uint32_t count = drop_count(verify->maildrop.drop);
+		int err = drop_recount(verify->maildrop.drop, &there);
+		if (err == ERR_UNSUPPORTED || (err == ERR_NONE && there == count))
+			return EX_OK;
+		if (err)
+			note(verify, 0, "the messages can not be counted: %s", err_text(err));
+		else if (opens == OPENS_MAX)
+			note(verify, 0, "the index has %" PRIu32 " messages, and %" PRIu64 " are there",
+			     count, there);
+		if (err || opens == OPENS_MAX)
+			return EX_OK;
+		/* Mail that came in meanwhile is no problem: an open finds it, if the index is right. */
+		maildrop_close(&verify->maildrop);
+		int status = maildrop_open(&verify->maildrops->conf, verify->account,
+		                           verify->maildrops->wait_s, &verify->maildrop);
+		if (status)
+			return status;
 	}
-	/* Mail that came in meanwhile is no problem: an open finds it, if the index is right. */
-	maildrop_close(&verify->maildrop);
-	int status = maildrop_open(&verify->maildrops->conf, verify->account, verify->maildrops->wait_s,
-	                           &verify->maildrop);
-	if (status)
-		return status;
-	err = drop_recount(verify->maildrop.drop, &there);
-	if (err == ERR_NONE && there != drop_count(verify->maildrop.drop))
-		note(verify, 0, "the index has %" PRIu32 " messages, and %" PRIu64 " are there",
-		     drop_count(verify->maildrop.drop), there);
-	return EX_OK;
 }
 
 static int check_messages(struct verify *verify)
