@@ -57,16 +57,20 @@ static int start(struct child *child)
 	return ERR_NONE;
 }
 
+static int take_peer(struct child *child, struct ipc_in *in)
+{
+	const struct ipc_peer *peer = in->fixed;
+	if (peer->kind == IPC_WORKER && !child->started) /* may say anything, and we are not confined yet */
+		return ERR_PEER;
+	return child->ops->peer(child, (enum ipc_kind)peer->kind, peer->id, ipc_in_take(in, 0));
+}
+
 static int handle_message(struct link *link, struct ipc_in *in)
 {
 	struct child *child = link->owner;
 	switch (in->type) {
-	case IPC_PEER: {
-		const struct ipc_peer *peer = in->fixed;
-		int fd = ipc_in_take(in, 0);
-		return check_step(child, "link to a peer",
-		                  child->ops->peer(child, (enum ipc_kind)peer->kind, peer->id, fd));
-	}
+	case IPC_PEER:
+		return check_step(child, "link to a peer", take_peer(child, in));
 	case IPC_START:
 		return start(child);
 	case IPC_DRAIN:

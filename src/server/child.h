@@ -16,8 +16,8 @@ struct child_ops {
 	int (*control)(struct child *child, struct ipc_in *in);
 	/* Setup is complete: confine the process (os/sandbox.h) and begin to serve. Non-zero ends it. */
 	int (*start)(struct child *child);
-	/* A link to a peer, before or after start: the child adopts `fd`, in every case. Non-zero ends
-	 * the process with a log line. */
+	/* A link to a peer: the child adopts `fd`, in every case. Before or after start in workers; after it
+	 * elsewhere, for who hears workers is confined. Non-zero ends the process with a log line. */
 	int (*peer)(struct child *child, enum ipc_kind kind, uint32_t id, int fd);
 	/* DRAIN: accept nothing new. Call child_exit() when the last session has ended. NULL: ignored. */
 	void (*drain)(struct child *child);

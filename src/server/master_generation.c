@@ -129,7 +129,6 @@ static void set_up_auth(struct process *process)
 	(void)snprintf(setup.location, sizeof setup.location, "%s", conf->mail_location);
 	process_send(process, IPC_SETUP_AUTH, &setup);
 	renew_ticket_key(process->generation);
-	connect_workers(process);
 }
 
 static void set_up_keeper(struct process *process)
@@ -153,7 +152,6 @@ static void set_up_keeper(struct process *process)
 	(void)snprintf(setup.mail_root, sizeof setup.mail_root, "%s", conf->mail_root);
 	process_send(process, IPC_SETUP_KEEPER, &setup);
 	renew_ticket_key(process->generation);
-	connect_workers(process);
 }
 
 void generation_set_up(struct process *process)
@@ -162,6 +160,8 @@ void generation_set_up(struct process *process)
 	    [IPC_WORKER] = set_up_worker, [IPC_AUTH] = set_up_auth, [IPC_KEEPER] = set_up_keeper};
 	set_up[process->kind](process);
 	process_send(process, IPC_START, NULL);
+	if (process->kind != IPC_WORKER) /* they hear no worker before they are confined */
+		connect_workers(process);
 }
 
 /* --- life --- */
