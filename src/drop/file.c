@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -80,6 +81,19 @@ int file_write(int fd, const void *from, size_t size, uint64_t at)
 		next += put;
 		size -= (size_t)put;
 		at += (uint64_t)put;
+	}
+	return ERR_NONE;
+}
+
+int file_lock_within(int fd, unsigned ms)
+{
+	enum { PAUSE_MS = 5 };
+	for (unsigned waited = 0; flock(fd, LOCK_EX | LOCK_NB) != 0; waited += PAUSE_MS) {
+		if (errno != EWOULDBLOCK)
+			return ERR_IO;
+		if (waited >= ms)
+			return ERR_BUSY;
+		(void)usleep(PAUSE_MS * 1000);
 	}
 	return ERR_NONE;
 }

@@ -32,6 +32,10 @@ int file_read(int fd, bool nowait, void *to, size_t size, uint64_t at);
 /* Writes all of it. */
 int file_write(int fd, const void *from, size_t size, uint64_t at);
 
+/* flock() for us alone, within about `ms`: whoever may open the file may have locked it, and never let go.
+ * ERR_BUSY; ERR_IO. */
+int file_lock_within(int fd, unsigned ms);
+
 static inline uint64_t file_ns(struct timespec time)
 {
 	return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;

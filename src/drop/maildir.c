@@ -24,11 +24,12 @@
 #include <unistd.h>
 
 enum {
-	FIND_TRIES_MAX = 8, /* searches for a message that is renamed all the time */
+	INDEX_LOCK_MS = 2000, /* how long a thread waits for another program or keeper to renew an index */
+	FIND_TRIES_MAX = 8,   /* searches for a message that is renamed all the time */
 };
 
-/* Who renews the index does it alone: sessions that share the maildrop wait, and find it done. Makes folders
- * that are missing; close *ret_guard in the end. */
+/* Who renews the index does it alone: sessions that share the maildrop wait a while, and find it done. Makes
+ * folders that are missing; close *ret_guard in the end. */
 static int lock_index(int folder, const char *path, int *ret_guard, struct error *error)
 {
 	struct index_seen seen[INDEX_FOLDERS];
@@ -41,13 +42,15 @@ static int lock_index(int folder, const char *path, int *ret_guard, struct error
 		error_set(error, "maildrop %s: new/ or cur/ can not be used: %s", path, err_text(err));
 		return err;
 	}
-	while (flock(guard, LOCK_EX) != 0)
-		if (errno != EINTR) {
-			(void)close(guard);
-			return ERR_IO;
-		}
-	*ret_guard = guard;
-	return ERR_NONE;
+	err = file_lock_within(guard, INDEX_LOCK_MS);
+	if (err) {
+		(void)close(guard);
+		error_set(error, "maildrop %s: its index is being renewed by somebody else: %s", path,
+		          err_text(err));
+	} else {
+		*ret_guard = guard;
+	}
+	return err;
 }
 
 /* Whether there is a valid index, and folders as it says; drop->index is open if it is valid. */

@@ -12,15 +12,13 @@
 #include <inttypes.h>
 #include <stddef.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #define MAGIC "RESTus1\n"
 _Static_assert(sizeof(struct usage_record) == 80, "a record has no holes");
 
 enum {
-	LOCK_TRIES_MAX = 500, /* for 10 s: each delivery before us takes some syncing of the disk */
-	LOCK_PAUSE_US = 20000,
+	LOCK_MS = 10000,   /* each delivery before us takes some syncing of the disk */
 	COUNT_SHARE = 100, /* counting takes one part of so many of the time */
 };
 
@@ -42,15 +40,12 @@ static int open_record(int folder, const char *name, int *ret_fd)
 		fd = file_open(folder, name, O_RDWR, false);
 	if (fd < 0)
 		return err_from_errno(errno);
-	for (unsigned tries = 0; flock(fd, LOCK_EX | LOCK_NB) != 0; tries++) {
-		if (errno != EWOULDBLOCK || tries == LOCK_TRIES_MAX) {
-			(void)close(fd);
-			return errno == EWOULDBLOCK ? ERR_BUSY : ERR_IO;
-		}
-		(void)usleep(LOCK_PAUSE_US);
-	}
-	*ret_fd = fd;
-	return ERR_NONE;
+	int err = file_lock_within(fd, LOCK_MS);
+	if (err)
+		(void)close(fd);
+	else
+		*ret_fd = fd;
+	return err;
 }
 
 /* All zero when there is none that holds: never counted. */

@@ -5,6 +5,7 @@
 #include "drop/index.h"
 
 #include <pthread.h>
+#include <sys/file.h>
 
 enum { THREADS = 4, ROUNDS = 200, MESSAGES = 3 };
 
@@ -74,6 +75,22 @@ static void test_each_has_its_snapshot(void **state)
 	box_open(box);
 	assert_int_equal(drop_count(box->drop), 1);
 	assert_string_equal(box_uid(box, 1), "4.d");
+}
+
+/* Whoever may read new/ may lock it, and for ever: that costs a thread some moments and no more. */
+static void test_index_lock_that_is_held(void **state)
+{
+	struct box *box = *state;
+	struct drop *drop;
+	box_put_text(box, "new/1.a", "1\n");
+	int fd = openat(box->fd, "new", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(flock(fd, LOCK_EX), 0);
+	assert_int_equal(drop_open(&box->drop_root, box->location, DROP_SHARED, &drop, &box->report, NULL),
+	                 ERR_BUSY);
+	(void)close(fd);
+	drop = share(box);
+	assert_int_equal(drop_count(drop), 1);
+	drop_close(drop);
 }
 
 /* Opens again and again while messages come and go, and the index with them. */
@@ -149,6 +166,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    BOX_TEST(test_who_may_be_beside_whom),
 	    BOX_TEST(test_each_has_its_snapshot),
+	    BOX_TEST(test_index_lock_that_is_held),
 	    BOX_TEST(test_all_at_once),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
