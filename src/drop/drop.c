@@ -147,10 +147,13 @@ void drop_listing_end(struct drop_listing *listing)
 int drop_identify(const struct drop *drop, struct drop_identity *ret)
 {
 	struct stat what;
-	if (fstat(drop->folder, &what) != 0)
+	if (fstat(drop->lock, &what) != 0)
 		return ERR_IO;
 	const struct index_head *head = &drop->index.head;
-	*ret = (struct drop_identity){what.st_dev, what.st_ino, head->stamp, head->listing_sum};
+	/* The index may be made up, and the sum is not checked before the listing is read: then it says of
+	 * another number of messages that it is this. */
+	*ret = (struct drop_identity){what.st_dev,       what.st_ino, head->stamp,
+	                              head->listing_sum, head->count, head->octets};
 	return ERR_NONE;
 }
 

@@ -116,10 +116,10 @@ void drop_listing_end(struct drop_listing *listing);
 /* Listings with the same identity are the same. Another maildrop's, or an older or newer one, has another. */
 struct drop_identity {
 	uint64_t device, inode; /* of the maildrop */
-	uint64_t stamp, sum;
+	uint64_t stamp, sum, count, octets;
 };
 
-/* ERR_IO. */
+/* ERR_IO: there is none. */
 int drop_identify(const struct drop *drop, struct drop_identity *ret);
 
 /* Reads the small ones among the messages `numbers` (1 to count each; at most DROP_BATCH_MAX) into `room`,

@@ -39,6 +39,7 @@ extern const struct drop_kind maildir_kind, mbox_kind;
 struct drop {
 	const struct drop_kind *kind;
 	int folder; /* where its files lie */
+	int lock;   /* what a session locks: this maildrop's and no other's; -1: it is not there */
 	bool shared;
 	struct index index;
 };

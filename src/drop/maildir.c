@@ -190,9 +190,9 @@ static int open_drop(const struct drop_root *root, const char *path, unsigned fl
 	    .drop = {.kind = &maildir_kind, .folder = -1, .shared = shared, .index.fd = -1},
               .guard = -1
         };
-	int *folder = &maildir->drop.folder;
-	int err = maildir_open_folder(root, path, flags & DROP_NOWAIT, folder, error);
-	if (err == ERR_NONE && flock(*folder, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB) != 0) {
+	int err = maildir_open_folder(root, path, flags & DROP_NOWAIT, &maildir->drop.folder, error);
+	maildir->drop.lock = maildir->drop.folder;
+	if (err == ERR_NONE && flock(maildir->drop.lock, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB) != 0) {
 		err = errno == EWOULDBLOCK ? ERR_BUSY : ERR_IO;
 		error_set(error, "maildrop %s: can not be locked: %m", path);
 	}

@@ -65,32 +65,32 @@ static int open_session(struct mbox *mbox, bool nowait)
 	char name[NAME_OCTETS_MAX + 1];
 	mbox_file_name(mbox->name, MBOX_JOURNAL, name);
 	mbox->has_journal = true;
-	mbox->session = file_open(mbox->drop.folder, name, O_RDWR | O_NONBLOCK | O_NOCTTY, nowait);
-	if (mbox->session >= 0 || nowait)
-		return mbox->session >= 0 ? ERR_NONE : ERR_AGAIN;
+	mbox->drop.lock = file_open(mbox->drop.folder, name, O_RDWR | O_NONBLOCK | O_NOCTTY, nowait);
+	if (mbox->drop.lock >= 0 || nowait)
+		return mbox->drop.lock >= 0 ? ERR_NONE : ERR_AGAIN;
 	if (errno == ENOENT) {
-		mbox->session = file_create(mbox->drop.folder, name, 0600);
-		if (mbox->session < 0 && errno == EEXIST) /* another session, just now */
-			mbox->session = file_open(mbox->drop.folder, name, O_RDWR, false);
+		mbox->drop.lock = file_create(mbox->drop.folder, name, 0600);
+		if (mbox->drop.lock < 0 && errno == EEXIST) /* another session, just now */
+			mbox->drop.lock = file_open(mbox->drop.folder, name, O_RDWR, false);
 	}
-	if (mbox->session >= 0)
+	if (mbox->drop.lock >= 0)
 		return ERR_NONE;
 	mbox->has_journal = false;
 	if (errno != EACCES && errno != EPERM && errno != EROFS && errno != ENOSPC && errno != EDQUOT)
 		return err_from_errno(errno);
-	mbox->session = file_open(mbox->drop.folder, mbox->name, O_RDONLY | O_NONBLOCK | O_NOCTTY, false);
-	return mbox->session >= 0 || errno == ENOENT ? ERR_NONE : err_from_errno(errno);
+	mbox->drop.lock = file_open(mbox->drop.folder, mbox->name, O_RDONLY | O_NONBLOCK | O_NOCTTY, false);
+	return mbox->drop.lock >= 0 || errno == ENOENT ? ERR_NONE : err_from_errno(errno);
 }
 
 static int lock_session(struct mbox *mbox, bool nowait, struct error *error)
 {
 	struct stat what;
 	int err = open_session(mbox, nowait);
-	if (err == ERR_NONE && mbox->session >= 0 && flock(mbox->session, LOCK_EX | LOCK_NB) != 0)
+	if (err == ERR_NONE && mbox->drop.lock >= 0 && flock(mbox->drop.lock, LOCK_EX | LOCK_NB) != 0)
 		err = errno == EWOULDBLOCK ? ERR_BUSY : ERR_IO;
-	if (err == ERR_NONE && mbox->session >= 0 && fstat(mbox->session, &what) != 0)
+	if (err == ERR_NONE && mbox->drop.lock >= 0 && fstat(mbox->drop.lock, &what) != 0)
 		err = ERR_IO;
-	if (err == ERR_NONE && mbox->session >= 0 && !S_ISREG(what.st_mode))
+	if (err == ERR_NONE && mbox->drop.lock >= 0 && !S_ISREG(what.st_mode))
 		err = ERR_NOTREGULAR;
 	if (err) {
 		error_set(error, "mbox %s: can not be locked for a session: %s", mbox->name, err_text(err));
@@ -103,7 +103,7 @@ static int lock_session(struct mbox *mbox, bool nowait, struct error *error)
 	}
 	if (!mbox->has_journal || what.st_size == 0)
 		return ERR_NONE;
-	return nowait ? ERR_AGAIN : journal_recover(mbox->session, mbox->drop.folder, mbox->name, error);
+	return nowait ? ERR_AGAIN : journal_recover(mbox->drop.lock, mbox->drop.folder, mbox->name, error);
 }
 
 /* An mbox that is not there is an empty one; whoever delivers makes it. */
@@ -146,8 +146,8 @@ static void close_mbox(struct drop *drop)
 {
 	struct mbox *mbox = (struct mbox *)drop;
 	index_close(&drop->index);
-	if (mbox->session >= 0)
-		(void)close(mbox->session);
+	if (mbox->drop.lock >= 0)
+		(void)close(mbox->drop.lock);
 	if (drop->folder >= 0)
 		(void)close(drop->folder);
 	free(mbox);
@@ -162,8 +162,7 @@ static int open_mbox(const struct drop_root *root, const char *path, unsigned fl
 	if (!mbox)
 		return ERR_NOMEM;
 	*mbox = (struct mbox){
-	    .drop = {.kind = &mbox_kind, .folder = -1, .index.fd = -1},
-	    .session = -1,
+	    .drop = {.kind = &mbox_kind, .folder = -1, .lock = -1, .index.fd = -1},
 	    .rules = root->mbox,
 	};
 	int err = mbox_open_folder(root, path, nowait, &mbox->drop.folder, mbox->name, error);

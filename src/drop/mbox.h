@@ -19,8 +19,7 @@ enum { MBOX_NAME_MAX = NAME_OCTETS_MAX - 20 };
 
 struct mbox {
 	struct drop drop;
-	int session; /* what is locked for it; -1: neither journal nor mbox is there */
-	bool has_journal;
+	bool has_journal; /* and drop.lock is it; else that is the mbox */
 	struct drop_mbox_rules rules;
 	char name[MBOX_NAME_MAX + 1];
 };

@@ -126,7 +126,7 @@ static int remove_ranges(const struct commit *commit, int fd, struct error *erro
 		return ERR_DENIED;
 	}
 	struct error why = {""};
-	int err = journal_remove(mbox->session, mbox->drop.folder, fd, size, commit->ranges,
+	int err = journal_remove(mbox->drop.lock, mbox->drop.folder, fd, size, commit->ranges,
 	                         commit->range_count, &why);
 	if (err)
 		error_set(error, "mbox %s: %s", mbox->name, why.text);

@@ -257,8 +257,8 @@ int mbox_deliver(const struct drop_root *root, const char *path, struct drop_inc
 {
 	struct stat what;
 	struct mbox mbox = {
-	    .drop = {.kind = &mbox_kind, .index.fd = -1},
-              .session = -1, .rules = root->mbox
+	    .drop = {.kind = &mbox_kind, .lock = -1, .index.fd = -1},
+              .rules = root->mbox
         };
 	if (fstat(incoming->fd, &what) != 0)
 		return ERR_IO;

@@ -4,7 +4,7 @@
 
 #include "drop/ring.h"
 
-#include "drop/index.h"
+#include "drop/index_layout.h"
 
 static void put_three(void)
 {
@@ -185,6 +185,50 @@ static void test_long_listing(void **state)
 	assert_int_equal(keeper.listings.count, 1); /* the older one is gone */
 	request(IPC_DROP_CLOSE, 5, NULL, SPAN(""));
 	box_delete(box, "new/9.new");
+}
+
+/* An index that says it is the one of a listing that is kept, and has another number of messages. */
+static void test_made_up_index(void **state)
+{
+	(void)state;
+	struct index_head head;
+	keeper.listings.max = 2;
+	put_many(1000);
+	send_open(1);
+	expect_opened(1, 1000);
+	expect_listed(1, 1000);
+	request(IPC_DROP_CLOSE, 1, NULL, SPAN(""));
+	int fd = openat(box->fd, INDEX_NAME, O_RDWR | O_CLOEXEC);
+	assert_int_equal(pread(fd, &head, sizeof head, 0), sizeof head);
+	head.count = 900;
+	head.sum = layout_head_sum(&head);
+	assert_int_equal(pwrite(fd, &head, sizeof head, 0), sizeof head);
+	(void)close(fd);
+	send_open(2);
+	expect_opened(2, 900);
+	assert_false(listed);
+}
+
+/* Mboxes lie in one folder, and are not the same maildrop. */
+static void test_listings_of_mboxes(void **state)
+{
+	(void)state;
+	static const char message[] = "From a@example.org Thu Jan  1 00:00:00 2026\n\nx\n\n";
+	static char text[500 * sizeof message];
+	keeper.listings.max = 2;
+	for (unsigned i = 0; i < 500; i++)
+		memcpy(text + i * (sizeof message - 1), message, sizeof message);
+	for (uint64_t session = 1; session <= 2; session++) {
+		const char name[] = {(char)('a' + session), 0};
+		struct ipc_drop_open open = make_ticket(session);
+		box_put_text(box, name, text);
+		(void)snprintf(open.ticket.location, sizeof open.ticket.location, "mbox:%s/%s",
+		               strchr(box->location, '/'), name);
+		send_ticket(&open, session);
+		expect_opened(session, 500);
+		expect_listed(session, 500);
+	}
+	assert_int_equal(keeper.listings.count, 2);
 }
 
 /* The listing's part of the index is damaged: it is made anew, and what the session was told still holds, or
@@ -438,6 +482,8 @@ int main(void)
 	    KEEPER_TEST(test_trays_used_up),
 	    KEEPER_TEST(test_trays_of_ended_sessions),
 	    KEEPER_TEST(test_long_listing),
+	    KEEPER_TEST(test_made_up_index),
+	    KEEPER_TEST(test_listings_of_mboxes),
 	    KEEPER_TEST(test_damaged_listing),
 	    KEEPER_TEST(test_long_marks),
 	    KEEPER_TEST(test_tickets_that_are_stale),
