@@ -239,10 +239,11 @@ void keeper_recall(struct keeper *keeper, const struct ipc_wanted *wanted)
 			recall(session);
 }
 
+/* One that waits for a session of ours; who waits for an elder is tried at its own times. */
 static struct keeper_session *find_waiter(const struct keeper_place *place)
 {
 	struct keeper_session *session = place->sessions;
-	while (session && !session->wait)
+	while (session && (!session->wait || session->tries))
 		session = session->place_next;
 	return session;
 }

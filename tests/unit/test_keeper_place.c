@@ -304,6 +304,24 @@ static void test_elders_are_asked(void **state)
 	assert_int_equal(ipc_receive(&master, &in, &why), ERR_AGAIN);
 }
 
+/* Who waits for an elder is tried at its times, whoever else comes and goes meanwhile. */
+static void test_waiting_for_elders(void **state)
+{
+	(void)state;
+	struct ipc_in in;
+	keeper.setup.elders = 1;
+	assert_int_equal(box_try_open(box, 0), ERR_NONE);
+	for (uint64_t session = 1; session <= 2; session++) {
+		send_open(session);
+		assert_int_equal(await(&master, &in), ERR_NONE);
+		ipc_in_finish(&in);
+	}
+	end(2); /* its client had no patience */
+	expect_silence();
+	box_close(box);
+	expect_opened(1, 0);
+}
+
 static void test_asked_as_an_elder(void **state)
 {
 	(void)state;
@@ -348,6 +366,7 @@ int main(void)
 	    KEEPER_TEST(test_limit_per_account),
 	    KEEPER_TEST(test_limit_per_network),
 	    KEEPER_TEST(test_elders_are_asked),
+	    KEEPER_TEST(test_waiting_for_elders),
 	    KEEPER_TEST(test_asked_as_an_elder),
 	    KEEPER_TEST(test_keep_unasked),
 	};
