@@ -54,7 +54,7 @@ WORKER_UID, AUTH_UID = 61184, 61185
 MASTER_FILES = 1 << 20  # descriptors the server asks for
 KEEPER_FDS, SPARE = 2, 100  # descriptors of an open maildrop, of which the keeper allows three quarters; maildrops of others
 
-# A hash of the sessions that only sit there: each of 10,000 accounts logs in once, which would measure nothing but
+# A hash of the sessions that only sit there: each of up to 100,000 accounts logs in once, which would measure nothing but
 # yescrypt for minutes. All others have the hash `restante user add` makes.
 QUICK_SETTING = b"$5$rounds=1000$sittingstill"
 
