@@ -66,7 +66,7 @@ static const struct option_row rows[] = {
      KIND_NUMBER, AT(plan.errors_max), 0, INT64_MAX},
     {"delete-mail", NULL, "needed for profile drain: it deletes all mail of the accounts", 0,
      KIND_FLAG, AT(delete_mail)},
-    {"own-server", NULL, "needed unless HOST is this machine: the server is yours to put under load", 0,
+    {"own-server", NULL, "needed unless HOST is a loopback address: the server is yours to put under load", 0,
      KIND_FLAG, AT(own_server)},
     {"json", NULL, "one JSON object on standard output", 'j', KIND_FLAG, AT(json)},
     {"svg", "FILE", "draw latency and throughput over time", 0, KIND_TEXT, AT(svg_file)},
