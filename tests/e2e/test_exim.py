@@ -4,22 +4,21 @@ of the loopback interface; ./dev unpacks Debian's package into build/exim, as it
 
 import email
 import os
-import shutil
-import signal
 import smtplib
-import subprocess
 import threading
 import time
 
 import pytest
 
-from daemon import BUILD, HOST, IS_ROOT, ROOT, UIDS, WAIT, free_port, serve, until
+import mailserver
+from daemon import HOST, IS_ROOT, ROOT, UIDS, serve, until
 from maildrops import files, log_in_again
 
 EXIM = ROOT / "build/exim/usr/sbin/exim4"
 MESSAGES, SENDERS = 100, 4
 USER = UIDS["keeper"]
 CONFIGURATION = """\
+exim_path = {exim}
 exim_user = {user}
 exim_group = {user}
 never_users = 0
@@ -41,22 +40,8 @@ begin acl
 accept_all:
   accept
 begin routers
-accounts:
-  driver = accept
-  local_parts = lsearch;{folder}/accounts
-  transport = restante_deliver
-begin transports
-restante_deliver:
-  driver = pipe
-  command = {folder}/restante deliver -c {conf} -- $local_part_data
-  return_path_add
-  user = {user}
-  group = {user}
-  message_prefix =
-  message_suffix =
-  temp_errors = 75
-  return_fail_output
-begin retry
+{router}begin transports
+{transport}begin retry
 * * F,1h,1s
 """
 
@@ -64,47 +49,22 @@ pytestmark = [pytest.mark.skipif(not EXIM.exists(), reason="Exim is not unpacked
               pytest.mark.skipif(not IS_ROOT, reason="only root can let Exim find its user")]
 
 
-class Exim:
+class Exim(mailserver.MailServer):
     def __init__(self, server):
-        self.folder = server.folder / "exim"
-        self.port = free_port()
-        self.process = None
-        (self.folder / "spool").mkdir(parents=True)
+        super().__init__(server.folder / "exim")
+        self.log = self.folder / "mainlog"
+        (self.folder / "spool").mkdir()
         for path in (self.folder, self.folder / "spool"):
             os.chown(path, USER, USER)
-        for name in ("restante", "restante-deliver"):  # builds lie where others may not go
-            shutil.copy(BUILD / "src/admin" / name, self.folder / name)
-        (self.folder / "conf").write_text(CONFIGURATION.format(folder=self.folder, port=self.port, conf=server.conf, user=USER),
-                                          encoding="ascii")
-        (self.folder / "accounts").write_text("alice: alice\n", encoding="ascii")
-        for name, entry in (("passwd", f"Debian-exim:x:{USER}:{USER}::/nonexistent:/usr/sbin/nologin\n"),
-                            ("group", f"Debian-exim:x:{USER}:\n")):
-            with open(f"/etc/{name}", encoding="utf-8") as file:
-                (self.folder / name).write_text(file.read() + entry, encoding="utf-8")
-
-    def __enter__(self):
-        script = ('mount --bind "$0/passwd" /etc/passwd && mount --bind "$0/group" /etc/group && '
-                  'exec setpriv --reuid "$1" --regid "$1" --clear-groups "$2" -C "$0/conf" -bdf -q1s')
-        with open(self.folder / "output", "wb") as output:
-            self.process = subprocess.Popen(["unshare", "-m", "sh", "-c", script, self.folder, str(USER), EXIM],
-                                            stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True)
-        until(lambda: "daemon started" in self.log_text() or self.process.poll() is not None, "Exim has started")
-        assert self.process.poll() is None, (self.folder / "output").read_text()
-        return self
-
-    def __exit__(self, *_):
-        self.process.terminate()
-        try:
-            self.process.wait(WAIT)
-        finally:
-            try:
-                os.killpg(self.process.pid, signal.SIGKILL)  # its own session: nobody else's
-            except ProcessLookupError:
-                pass
-
-    def log_text(self):
-        log = self.folder / "mainlog"
-        return log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+        self.let_deliver(server)
+        router, transport = mailserver.example("accounts:").replace("/usr/local/bin/restante deliver", f"{self.folder}/restante deliver "
+            f"-c {server.conf}").replace("restante-mail", str(USER)).replace("/etc/exim4", str(self.folder)).split("\n\n")
+        (self.folder / "conf").write_text(CONFIGURATION.format(exim=EXIM, folder=self.folder, port=self.port, user=USER, router=router + "\n",
+                                                               transport=transport), encoding="ascii")
+        (self.folder / "accounts").write_text("".join(f"{name}: {name}\n" for name in ("alice", "bob", "nobody")), encoding="ascii")
+        self.command = ["setpriv", "--reuid", str(USER), "--regid", str(USER), "--clear-groups", EXIM, "-C", self.folder / "conf",
+                        "-bdf", "-q1s"]
+        self.become_known("Debian-exim", USER)
 
     def waiting(self):
         spool = self.folder / "spool/input"
@@ -113,12 +73,7 @@ class Exim:
 
 @pytest.fixture(scope="module", name="server")
 def make_server():
-    for server in serve():
-        # As restante-deliver(1) has it for the mail user.
-        for path, mode in ((server.folder / "accounts", 0o750), (server.folder / "accounts/accounts.sqlite", 0o640)):
-            os.chown(path, UIDS["auth"], USER)
-            path.chmod(mode)
-        yield server
+    yield from serve(prepare=lambda server: server.add_account("bob"))
 
 
 @pytest.fixture(scope="module", name="exim")
@@ -151,3 +106,35 @@ def test_many_messages_while_a_robot_reads(server, exim):
         client.quit()
     assert sorted(fetched) == list(range(MESSAGES)), exim.log_text()[-3000:]
     assert not os.listdir(home / "tmp")
+
+
+def mail_in(home):
+    return [email.message_from_bytes(path.read_bytes()) for path in (home / "new").iterdir()]
+
+
+def test_what_comes_back(server, exim):
+    """No such account, and one that is full: the sender hears at once, in our words."""
+    home, full = server.make_maildir("alice"), server.make_maildir("bob")
+    assert server.restante("quota", "bob", "--messages", "1").returncode == 0
+    send(exim, range(2), "bob@example.org")
+    send(exim, [2], "nobody@example.org")
+    until(lambda: len(files(home)) == 2 and not exim.waiting(), "both have come back\n" + exim.log_text()[-3000:])
+    assert [one["Subject"] for one in mail_in(full)] in (["message 0"], ["message 1"])
+    assert [one["Return-Path"] for one in mail_in(home)] == ["<>", "<>"]
+    bounces = [one.as_string() for one in mail_in(home)]
+    assert any("account bob: over quota" in one for one in bounces) and any("there is no account nobody" in one for one in bounces)
+    server.restante("quota", "bob", "--messages", "default")
+
+
+def test_trouble_passes(server, exim):
+    """What is nobody's fault is tried again."""
+    home = server.make_maildir("bob")
+    (home / "new").rmdir()
+    (home / "new").write_bytes(b"")
+    since = len(exim.log_text())
+    send(exim, [7], "bob@example.org")
+    until(lambda: " == bob@example.org " in exim.log_text()[since:], "it is deferred")
+    assert exim.waiting() and not os.listdir(home / "tmp")
+    (home / "new").unlink()
+    until(lambda: not exim.waiting(), "it is delivered")
+    assert [one["Subject"] for one in mail_in(home)] == ["message 7"] and " ** " not in exim.log_text()[since:]
