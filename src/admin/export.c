@@ -11,6 +11,7 @@
 #include "admin/progress.h"
 #include "admin/source.h"
 #include "admin/tool.h"
+#include "admin/transfer.h"
 #include "drop/file.h"
 #include "drop/mbox.h"
 #include "drop/name.h"
@@ -20,7 +21,6 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <libgen.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -64,7 +64,8 @@ struct export
 	char location[PATH_MAX + 16];
 	struct keys there;  /* base names in that Maildir: how many files have each */
 	struct keys wanted; /* contents that were read: how many of each */
-	uint64_t exported, present, failed, octets, missing;
+	struct transfer sum;
+	uint64_t missing;
 };
 
 static int complain_to(const struct export *export, const char *what)
@@ -340,7 +341,7 @@ static int export_message(struct export *export, uint32_t number, struct error *
 	if (err == ERR_NONE)
 		err = export->format->put(export, number, &item, error);
 	(void)close(body.fd);
-	export->octets += err ? 0 : body.length;
+	export->sum.octets += err ? 0 : body.length;
 	if ((err == ERR_NONE || err == ERR_EXISTS) &&
 	    keys_find(&export->wanted, span_of(hash, CONTENT_DIGITS), &count) == ERR_NONE)
 		++*count;
@@ -354,11 +355,11 @@ static void export_messages(struct export *export)
 		struct error error = {""};
 		progress_show(&export->progress, export->account->name, number, count);
 		int err = export_message(export, number, &error);
-		export->exported += err == ERR_NONE;
-		export->present += err == ERR_EXISTS;
+		export->sum.done += err == ERR_NONE;
+		export->sum.present += err == ERR_EXISTS;
 		if (err == ERR_NONE || err == ERR_EXISTS)
 			continue;
-		export->failed++;
+		export->sum.failed++;
 		progress_clear(&export->progress);
 		(void)tool_complain(EX_OK, "message %" PRIu32 ": %s.", number,
 		                    error.text[0] ? error.text : err_text(err));
@@ -406,28 +407,6 @@ static int verify(struct export *export)
 
 /* --- all of it --- */
 
-static int report(const struct export *export, int status)
-{
-	if (!status && export->failed)
-		status = EX_IOERR;
-	if (!export->json)
-		printf("%" PRIu64 " messages exported from %s (%" PRIu64 " octets), %" PRIu64
-		       " were there already, %" PRIu64 " failed.\n",
-		       export->exported, export->account->name, export->octets, export->present,
-		       export->failed);
-	json_t *object = !export->json
-	                     ? NULL
-	                     : json_pack("{s:s, s:I, s:I, s:I, s:I, s:b}", "account", export->account->name,
-	                                 "exported", (json_int_t) export->exported, "octets",
-	                                 (json_int_t) export->octets, "present", (json_int_t) export->present,
-	                                 "failed", (json_int_t) export->failed, "complete", !status);
-	if (object && json_dumpf(object, stdout, JSON_INDENT(2)) == 0)
-		printf("\n");
-	json_decref(object);
-	int flushed = tool_flush();
-	return status ? status : flushed;
-}
-
 static int export_account(struct export *export)
 {
 	int status = maildrop_open(&export->conf, export->account, export->wait_s, &export->maildrop);
@@ -438,7 +417,7 @@ static int export_account(struct export *export)
 	maildrop_close(&export->maildrop);
 	if (!status && export->format->reread)
 		status = verify(export);
-	return report(export, status);
+	return transfer_report(&export->sum, "", "from", export->account, export->json, status);
 }
 
 static int run(struct export *export)

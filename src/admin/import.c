@@ -12,11 +12,11 @@
 #include "admin/progress.h"
 #include "admin/source.h"
 #include "admin/tool.h"
+#include "admin/transfer.h"
 #include "drop/name.h"
 
 #include <getopt.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -45,7 +45,7 @@ struct import {
 	uint64_t at;       /* position of the message in this run, which keeps the order */
 	time_t last;       /* time in the name before */
 	struct progress progress;
-	uint64_t imported, present, failed, octets;
+	struct transfer sum;
 };
 
 /* --- what is in the maildrop --- */
@@ -145,7 +145,7 @@ static int deliver(struct import *import, const struct source_item *item, const 
 		    drop_deliver(&import->root, incoming, import->account->location, NULL, &delivered, error);
 	drop_incoming_end(incoming);
 	if (err == ERR_NONE)
-		import->octets += delivered.raw;
+		import->sum.octets += delivered.raw;
 	return err;
 }
 
@@ -188,7 +188,7 @@ static int import_item(struct import *import, const struct source_item *item, st
 	if (*number == THERE)
 		err = ERR_EXISTS;
 	else if (import->dry_run)
-		import->octets += item->length;
+		import->sum.octets += item->length;
 	else
 		err = deliver(import, item, name, error);
 	if (err == ERR_NONE)
@@ -215,12 +215,12 @@ static int take_item(void *user, const struct source_item *item)
 	else
 		err = import_item(import, item, &error);
 	if (err == ERR_NONE)
-		import->imported++;
+		import->sum.done++;
 	else if (err == ERR_EXISTS)
-		import->present++;
+		import->sum.present++;
 	if (err == ERR_NONE || err == ERR_EXISTS)
 		return EX_OK;
-	import->failed++;
+	import->sum.failed++;
 	progress_clear(&import->progress);
 	(void)tool_complain(EX_OK, "%s: message %" PRIu64 "%s%s: %s.", item->path, item->number,
 	                    item->name ? ", " : "", item->name ? item->name : "",
@@ -229,35 +229,6 @@ static int take_item(void *user, const struct source_item *item)
 }
 
 /* --- all of them --- */
-
-static int print_json(const struct import *import, bool complete)
-{
-	json_t *object = json_pack("{s:s, s:I, s:I, s:I, s:I, s:b}", "account", import->account->name,
-	                           "imported", (json_int_t)import->imported, "octets",
-	                           (json_int_t)import->octets, "present", (json_int_t)import->present,
-	                           "failed", (json_int_t)import->failed, "complete", complete);
-	int failed = !object || json_dumpf(object, stdout, JSON_INDENT(2)) != 0;
-	json_decref(object);
-	printf("\n");
-	return failed ? EX_OSERR : EX_OK;
-}
-
-static int report(const struct import *import, int status)
-{
-	if (!status && import->failed)
-		status = EX_IOERR;
-	int printed = EX_OK;
-	if (import->json)
-		printed = print_json(import, !status);
-	else
-		printf("%s%" PRIu64 " messages imported into %s (%" PRIu64 " octets), %" PRIu64
-		       " were there already, %" PRIu64 " failed.\n",
-		       import->dry_run ? "Would be: " : "", import->imported, import->account->name,
-		       import->octets, import->present, import->failed);
-	if (!printed)
-		printed = tool_flush();
-	return status ? status : printed;
-}
 
 static int import_sources(struct import *import, struct source *sources, size_t count)
 {
@@ -270,7 +241,8 @@ static int import_sources(struct import *import, struct source *sources, size_t 
 		for (size_t i = 0; !status && i < count; i++)
 			status = source_read(&sources[i], &import->root.mbox, take_item, import);
 		progress_clear(&import->progress);
-		status = report(import, status);
+		status = transfer_report(&import->sum, import->dry_run ? "Would be: " : "", "into",
+		                         import->account, import->json, status);
 	}
 	keys_finish(&import->there);
 	keys_finish(&import->seen);
