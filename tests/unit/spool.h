@@ -47,6 +47,13 @@ static inline void expect_mbox(const struct box *box, struct span want)
 	assert_memory_equal(got, want.ptr, want.len);
 }
 
+/* Something was begun and is to be finished. */
+static inline bool has_journal(const struct box *box)
+{
+	struct stat what;
+	return fstatat(box->drop_root.fd, ".inbox.restante-journal", &what, 0) == 0 && what.st_size > 0;
+}
+
 static inline int commit(struct box *box, const char *marks, uint32_t *ret_removed)
 {
 	char bitmap[8] = {0};

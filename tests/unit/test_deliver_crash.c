@@ -4,12 +4,10 @@
 #include "box.h"
 
 #include "drop/deliver.h"
+#include "killed.h"
 
 #include <dirent.h>
-#include <signal.h>
-#include <sys/ptrace.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 
 static const char *const text = "Subject: x\n\nSome lines\nof text.\n";
 
@@ -29,33 +27,12 @@ static int deliver_once(const struct box *box, const char *const *maildrops)
 	return err;
 }
 
-/* Runs a delivery up to its `calls`-th stop at a system call (there is one before and one after it) and kills
- * it there. Whether it had come to its end, with success. */
-static bool run_and_kill(const struct box *box, const char *const *maildrops, unsigned calls)
+static const char *const two[] = {"m", "b", NULL};
+
+static int deliver(void *box)
 {
-	int status;
-	pid_t child = fork();
-	assert_true(child >= 0);
-	if (child == 0) {
-		if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0)
-			_exit(2);
-		(void)raise(SIGSTOP);
-		_exit(deliver_once(box, maildrops) ? 1 : 0);
-	}
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_true(WIFSTOPPED(status));
-	for (unsigned i = 0; i < calls && WIFSTOPPED(status); i++) {
-		assert_int_equal(ptrace(PTRACE_SYSCALL, child, NULL, NULL), 0);
-		assert_int_equal(waitpid(child, &status, 0), child);
-	}
-	if (WIFSTOPPED(status)) {
-		assert_int_equal(kill(child, SIGKILL), 0);
-		assert_int_equal(waitpid(child, &status, 0), child);
-		return false;
-	}
-	assert_true(WIFEXITED(status));
-	assert_int_equal(WEXITSTATUS(status), 0);
-	return true;
+	(void)raise(SIGSTOP);
+	return deliver_once(box, two);
 }
 
 static uint32_t count_whole(struct box *box, const char *maildrop)
@@ -89,12 +66,11 @@ static void empty(struct box *box)
 static void test_killed(void **state)
 {
 	struct box *box = *state;
-	static const char *const maildrops[] = {"m", "b", NULL};
 	bool ended = false;
-	unsigned calls = 0, none = 0, one = 0, both = 0;
+	unsigned calls = 1, none = 0, one = 0, both = 0;
 	for (; !ended; calls++) {
 		(void)snprintf(box->location, sizeof box->location, "maildir:%s/m", box->root);
-		ended = run_and_kill(box, maildrops, calls);
+		ended = !killed_at(deliver, box, calls);
 		uint32_t first = count_whole(box, "m");
 		empty(box);
 		uint32_t second = count_whole(box, "b");
