@@ -62,24 +62,61 @@ int mbox_open_folder(const struct drop_root *root, const char *path, bool nowait
  * written, the mbox itself. Without either there is nothing to lock. */
 static int open_session(struct mbox *mbox, bool nowait)
 {
-	char name[NAME_OCTETS_MAX + 1];
-	mbox_file_name(mbox->name, MBOX_JOURNAL, name);
 	mbox->has_journal = true;
-	mbox->drop.lock = file_open(mbox->drop.folder, name, O_RDWR | O_NONBLOCK | O_NOCTTY, nowait);
+	mbox->drop.lock = journal_open(mbox->drop.folder, mbox->name, nowait);
 	if (mbox->drop.lock >= 0 || nowait)
 		return mbox->drop.lock >= 0 ? ERR_NONE : ERR_AGAIN;
-	if (errno == ENOENT) {
-		mbox->drop.lock = file_create(mbox->drop.folder, name, 0600);
-		if (mbox->drop.lock < 0 && errno == EEXIST) /* another session, just now */
-			mbox->drop.lock = file_open(mbox->drop.folder, name, O_RDWR, false);
-	}
-	if (mbox->drop.lock >= 0)
-		return ERR_NONE;
 	mbox->has_journal = false;
 	if (errno != EACCES && errno != EPERM && errno != EROFS && errno != ENOSPC && errno != EDQUOT)
 		return err_from_errno(errno);
 	mbox->drop.lock = file_open(mbox->drop.folder, mbox->name, O_RDONLY | O_NONBLOCK | O_NOCTTY, false);
 	return mbox->drop.lock >= 0 || errno == ENOENT ? ERR_NONE : err_from_errno(errno);
+}
+
+static int explain_journal(const struct mbox *mbox, int err, struct error *error)
+{
+	if (err != ERR_CHANGED) {
+		error_set(error,
+		          "mbox %s: an interrupted removal or delivery of messages can not be finished: %s",
+		          mbox->name, err_text(err));
+		return err;
+	}
+	error_set(error,
+	          "mbox %s: a removal of messages was interrupted, and another program has "
+	          "rewritten or removed the file since; look at it, then remove .%s.restante-journal",
+	          mbox->name, mbox->name);
+	return ERR_CORRUPT;
+}
+
+int mbox_lock(const struct mbox *mbox, enum mbox_lock_for what_for, struct mbox_lock *ret,
+              struct stat *ret_what, struct error *error)
+{
+	struct mbox_lock lock;
+	int err = mbox_lock_take(mbox->drop.folder, mbox->name, what_for, &lock, ret_what, error);
+	if (err == ERR_NONE && mbox->has_journal && lock.exclusive) {
+		err = journal_finish(mbox->drop.lock, lock.fd, ret_what);
+		if (err) {
+			mbox_lock_drop(&lock);
+			err = explain_journal(mbox, err, error);
+		}
+	}
+	if (err == ERR_NONE)
+		*ret = lock;
+	return err;
+}
+
+/* Finishes what was begun before the session. */
+static int recover(const struct mbox *mbox, struct error *error)
+{
+	struct mbox_lock lock;
+	struct stat what;
+	int err = mbox_lock(mbox, MBOX_LOCK_WRITE, &lock, &what, error);
+	if (err == ERR_NONE)
+		mbox_lock_drop(&lock);
+	if (err != ERR_NOTFOUND)
+		return err;
+	err = journal_finish(mbox->drop.lock, -1, &(struct stat){0});
+	return err ? explain_journal(mbox, err, error) : ERR_NONE;
 }
 
 static int lock_session(struct mbox *mbox, bool nowait, struct error *error)
@@ -103,7 +140,7 @@ static int lock_session(struct mbox *mbox, bool nowait, struct error *error)
 	}
 	if (!mbox->has_journal || what.st_size == 0)
 		return ERR_NONE;
-	return nowait ? ERR_AGAIN : journal_recover(mbox->drop.lock, mbox->drop.folder, mbox->name, error);
+	return nowait ? ERR_AGAIN : recover(mbox, error);
 }
 
 /* An mbox that is not there is an empty one; whoever delivers makes it. */

@@ -2,7 +2,7 @@
 /*
  * An open mbox, for the files that implement drop.h and deliver.h. Beside the mbox NAME lie, where its folder
  * may be written: ".NAME.restante-index", a cache; and ".NAME.restante-journal", whose lock is the
- * session's and which holds something only while messages are being removed.
+ * session's and which holds something only while messages are being removed or delivered.
  *
  * A row of the index (index.h) speaks of an mbox's message like this: `inode` is where its From_ line lies in
  * the file, `modified_ns` the sum of what lies there, its name says what it is and how it lies (mbox_place).
@@ -30,6 +30,11 @@ void mbox_file_name(const char *name, enum mbox_file file, char to[NAME_OCTETS_M
 /* Opens the folder of the mbox `path` and copies its name. ERR_SYNTAX: a name that other files have. */
 int mbox_open_folder(const struct drop_root *root, const char *path, bool nowait, int *ret_folder,
                      char ret_name[MBOX_NAME_MAX + 1], struct error *error);
+
+/* Locks the mbox as mbox_lock_take() does, and finishes what its journal says was begun. ERR_CORRUPT: another
+ * program got in between. */
+int mbox_lock(const struct mbox *mbox, enum mbox_lock_for what_for, struct mbox_lock *ret,
+              struct stat *ret_what, struct error *error);
 
 /* Where a message lies in the file. */
 struct mbox_place {

@@ -126,8 +126,7 @@ static int remove_ranges(const struct commit *commit, int fd, struct error *erro
 		return ERR_DENIED;
 	}
 	struct error why = {""};
-	int err = journal_remove(mbox->drop.lock, mbox->drop.folder, fd, size, commit->ranges,
-	                         commit->range_count, &why);
+	int err = journal_remove(mbox->drop.lock, fd, size, commit->ranges, commit->range_count, &why);
 	if (err)
 		error_set(error, "mbox %s: %s", mbox->name, why.text);
 	return err;
@@ -207,8 +206,7 @@ int mbox_commit(struct drop *drop, struct span bitmap, uint32_t *ret_removed, st
 		          commit.mbox->name, err_text(err));
 	}
 	if (err == ERR_NONE)
-		err = mbox_lock_take(drop->folder, commit.mbox->name, MBOX_LOCK_WRITE, &lock, &commit.what,
-		                     error);
+		err = mbox_lock(commit.mbox, MBOX_LOCK_WRITE, &lock, &commit.what, error);
 	if (err == ERR_NONE) {
 		err = commit_locked(&commit, lock.fd, error);
 		mbox_lock_drop(&lock);

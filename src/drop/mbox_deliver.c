@@ -3,13 +3,15 @@
  * Deliveries into an mbox: appended under its locks. Runs in the keeper's disk threads and in administrator's
  * commands. The octets of a message come from anybody; the mbox may hold anything.
  *
- * The From_ line is written last. Until then what was written so far ends like a message but begins like
- * none, so that a program which appends behind a delivery that died loses nothing by it.
+ * Where the message is to lie is noted in the journal, then the file is made so long, and the first octet of
+ * the From_ line is written last. So whoever comes after a delivery that died knows that it did, and what is
+ * to go, even if programs have appended behind it meanwhile.
  */
 #include "base/time.h"
 #include "drop/deliver_int.h"
 #include "drop/file.h"
 #include "drop/mbox.h"
+#include "drop/mbox_journal.h"
 #include "drop/usage.h"
 
 #include <errno.h>
@@ -54,8 +56,8 @@ int mbox_begin(const struct drop_root *root, const char *path, struct drop_incom
 
 /* A message on its way into the file. */
 struct appending {
-	int fd, err;
-	uint64_t at;
+	int fd, err; /* -1: only to see how long it gets */
+	uint64_t at, end;
 	char last; /* octet that was written */
 	size_t len;
 	char piece[PIECE];
@@ -63,7 +65,9 @@ struct appending {
 
 static void flush(struct appending *appending)
 {
-	if (appending->err == ERR_NONE)
+	if (appending->at + appending->len > appending->end)
+		appending->err = ERR_CHANGED; /* somebody writes to the message still */
+	if (appending->err == ERR_NONE && appending->fd >= 0)
 		appending->err = file_write(appending->fd, appending->piece, appending->len, appending->at);
 	appending->at += appending->len;
 	appending->len = 0;
@@ -110,15 +114,15 @@ size_t mbox_make_from_line(int fd, uint64_t at, time_t when, char to[MBOX_FROM_L
 static int look_at_file(int fd, uint64_t size)
 {
 	char head[5], tail[TAIL] = "\n\n\n";
-	size_t len = size < TAIL ? (size_t)size : TAIL;
-	if (size >= sizeof head) {
-		int err = file_read(fd, false, head, sizeof head, 0);
-		if (err)
-			return err;
-		if (!mbox_line_is_from(span_of(head, sizeof head)) && mbox_line_end(span_of(head, 2)) == 0)
-			return ERR_CORRUPT;
-	}
-	int err = file_read(fd, false, tail + TAIL - len, len, size - len);
+	size_t len = size < TAIL ? (size_t)size : TAIL,
+	       head_len = size < sizeof head ? (size_t)size : sizeof head;
+	int err = file_read(fd, false, head, head_len, 0);
+	if (err)
+		return err;
+	struct span begins = span_of(head, head_len);
+	if (size && !mbox_line_is_from(begins) && mbox_line_end(begins) == 0)
+		return ERR_CORRUPT;
+	err = file_read(fd, false, tail + TAIL - len, len, size - len);
 	if (err)
 		return err;
 	if (tail[2] != '\n')
@@ -126,52 +130,116 @@ static int look_at_file(int fd, uint64_t size)
 	return tail[1] == '\n' || (tail[1] == '\r' && tail[0] == '\n') ? 0 : 1;
 }
 
-static void append_message(struct appending *appending, int message, enum mbox_quoting quoting, uint64_t size)
+/* The message as it is stored, its From_ line aside, from `at` up to `end` at most. *ret_at: where it
+ * ends. */
+static int put_message(int fd, int message, uint64_t size, enum mbox_quoting quoting, uint64_t at,
+                       uint64_t end, uint64_t *ret_at)
 {
 	struct mbox_quoter quoter;
+	struct appending *appending = malloc(sizeof *appending);
 	char *room = malloc(PIECE);
-	if (!room)
-		appending->err = ERR_NOMEM;
-	appending->last = '\n';
-	mbox_quoter_init(&quoter, quoting, put_octets, appending);
-	for (uint64_t at = 0; appending->err == ERR_NONE && at < size;) {
-		size_t len = size - at < PIECE ? (size_t)(size - at) : PIECE;
-		appending->err = file_read(message, false, room, len, at);
-		if (appending->err == ERR_NONE)
-			mbox_quoter_feed(&quoter, span_of(room, len));
-		at += len;
+	int err = appending && room ? ERR_NONE : ERR_NOMEM;
+	if (err == ERR_NONE) {
+		appending->fd = fd;
+		appending->err = ERR_NONE;
+		appending->at = at;
+		appending->end = end;
+		appending->len = 0;
+		appending->last = '\n';
+		mbox_quoter_init(&quoter, quoting, put_octets, appending);
 	}
-	mbox_quoter_end(&quoter);
-	put_octets(appending, appending->last == '\n' ? SPAN("\n") : SPAN("\n\n"));
-	flush(appending);
+	for (uint64_t done = 0; err == ERR_NONE && done < size;) {
+		size_t len = size - done < PIECE ? (size_t)(size - done) : PIECE;
+		err = file_read(message, false, room, len, done);
+		if (err == ERR_NONE) {
+			mbox_quoter_feed(&quoter, span_of(room, len));
+			err = appending->err;
+		}
+		done += len;
+	}
+	if (err == ERR_NONE) {
+		mbox_quoter_end(&quoter);
+		put_octets(appending, appending->last == '\n' ? SPAN("\n") : SPAN("\n\n"));
+		flush(appending);
+		err = appending->err;
+		*ret_at = appending->at;
+	}
+	free(appending);
 	free(room);
+	return err;
+}
+
+/* Where in the mbox a message is to lie. */
+struct target {
+	int fd, journal; /* -1: none can be had */
+	struct journal_range range;
+	uint64_t from_at, body_at;
+	char from_line[MBOX_FROM_LINE_MAX];
+	enum mbox_quoting quoting;
+};
+
+/* First of all the file gets as long as it will be, and an end like a message's: what others append to it is
+ * theirs, and looks like it. */
+static int write_message(const struct target *target, int message, uint64_t size)
+{
+	int fd = target->fd;
+	uint64_t end = target->range.at + target->range.len, written;
+	int err = ftruncate(fd, (off_t)end) == 0 ? ERR_NONE : err_from_errno(errno);
+	if (err == ERR_NONE)
+		err = file_write(fd, "\n\n", 2, end - 2);
+	if (err == ERR_NONE)
+		err = file_write(fd, "\n\n", target->from_at - target->range.at, target->range.at);
+	if (err == ERR_NONE)
+		err = file_write(fd, target->from_line + 1, target->body_at - target->from_at - 1,
+		                 target->from_at + 1);
+	if (err == ERR_NONE)
+		err = put_message(fd, message, size, target->quoting, target->body_at, end, &written);
+	if (err == ERR_NONE && written != end)
+		err = ERR_CHANGED;
+	if (err == ERR_NONE && fsync(fd) != 0)
+		err = err_from_errno(errno);
+	if (err == ERR_NONE)
+		err = file_write(fd, target->from_line, 1, target->from_at);
+	return err == ERR_NONE && fsync(fd) != 0 ? err_from_errno(errno) : err;
 }
 
 /* Appends and makes it durable; on failure the file is as long as it was. */
-static int append_locked(int fd, uint64_t size, int message, uint64_t message_size, enum mbox_quoting quoting)
+static int append_locked(struct target *target, uint64_t file_size, int message, uint64_t size)
 {
-	char from_line[MBOX_FROM_LINE_MAX];
-	size_t from_len = mbox_make_from_line(message, 0, (time_t)(time_real_ns() / 1000000000u), from_line);
-	int missing = look_at_file(fd, size);
+	uint64_t end;
+	int missing = look_at_file(target->fd, file_size);
 	if (missing < 0)
 		return missing;
-	struct appending *appending = malloc(sizeof *appending);
-	if (!appending)
-		return ERR_NOMEM;
-	uint64_t from_at = size + (unsigned)missing;
-	*appending = (struct appending){.fd = fd, .at = from_at + from_len};
-	append_message(appending, message, quoting, message_size);
-	int err = appending->err;
-	free(appending);
-	if (err == ERR_NONE)
-		err = file_write(fd, "\n\n", (unsigned)missing, size);
-	if (err == ERR_NONE)
-		err = file_write(fd, from_line, from_len, from_at);
-	if (err == ERR_NONE && fsync(fd) != 0)
-		err = err_from_errno(errno);
-	if (err && ftruncate(fd, (off_t)size) == 0)
-		(void)fsync(fd);
+	target->from_at = file_size + (unsigned)missing;
+	target->body_at =
+	    target->from_at +
+	    mbox_make_from_line(message, 0, (time_t)(time_real_ns() / 1000000000u), target->from_line);
+	int err = put_message(-1, message, size, target->quoting, target->body_at, INT64_MAX, &end);
+	if (err)
+		return err;
+	target->range = (struct journal_range){file_size, end - file_size};
+	if (target->journal >= 0)
+		err = journal_note_append(target->journal, target->fd, &target->range, target->from_at);
+	if (err)
+		return err;
+	err = write_message(target, message, size);
+	if (err && (ftruncate(target->fd, (off_t)file_size) != 0 || fsync(target->fd) != 0))
+		return err; /* whoever comes next sees to it */
+	if (target->journal >= 0)
+		journal_clear(target->journal);
 	return err;
+}
+
+/* The journal, which is empty then; -1 where none can be had, and where what it holds can not be finished:
+ * that does not keep mail out. */
+static int get_journal(const struct mbox_lock *lock, struct stat *what)
+{
+	int journal = journal_open(lock->folder, lock->name, false);
+	if (journal >= 0 && journal_finish(journal, lock->fd, what) != ERR_NONE) {
+		(void)close(journal);
+		journal = -1;
+	}
+	return journal;
 }
 
 static int deliver(const struct drop_root *root, int folder, const char *name,
@@ -182,11 +250,15 @@ static int deliver(const struct drop_root *root, int folder, const char *name,
 	int err = mbox_lock_take(folder, name, MBOX_LOCK_CREATE, &lock, &what, error);
 	if (err)
 		return err;
-	err = append_locked(lock.fd, (uint64_t)what.st_size, incoming->fd, size,
-	                    root->mbox.keep_quotes ? MBOX_QUOTE_PLAIN : MBOX_QUOTE_ALL);
+	struct target target = {.fd = lock.fd, .journal = get_journal(&lock, &what)};
+	target.quoting = root->mbox.keep_quotes ? MBOX_QUOTE_PLAIN : MBOX_QUOTE_ALL;
 	/* The file may have been made just now. */
-	if (err == ERR_NONE && what.st_size == 0 && fsync(folder) != 0)
+	if (what.st_size == 0 && fsync(folder) != 0)
 		err = err_from_errno(errno);
+	if (err == ERR_NONE)
+		err = append_locked(&target, (uint64_t)what.st_size, incoming->fd, size);
+	if (target.journal >= 0)
+		(void)close(target.journal);
 	mbox_lock_drop(&lock);
 	if (err)
 		error_set(error, "mbox %s: the message can not be appended: %s", name,

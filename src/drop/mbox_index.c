@@ -292,7 +292,7 @@ static int read_locked(const struct mbox *mbox, struct reading *reading, const s
 {
 	struct mbox_lock lock;
 	struct stat what = {0};
-	int err = mbox_lock_take(mbox->drop.folder, mbox->name, MBOX_LOCK_READ, &lock, &what, error);
+	int err = mbox_lock(mbox, MBOX_LOCK_READ, &lock, &what, error);
 	if (err == ERR_NOTFOUND) {
 		reading->catalog->count = 0;
 		memset(ret_seen, 0, INDEX_FOLDERS * sizeof *ret_seen);

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* The journal of removals from an mbox. Runs in the keeper's disk threads. What is in the journal when it is
- * read may be half written, and the file may have been appended to or rewritten by anybody. */
+/* The journal of an mbox. Runs in the keeper's disk threads and in administrator's commands. What is in the
+ * journal when it is read may be half written, and the file may have been appended to or rewritten by
+ * anybody. */
 #include "drop/mbox_journal.h"
 
 #include "base/span.h"
 #include "drop/file.h"
-#include "drop/mbox_lock.h"
+#include "drop/mbox.h"
 #include "drop/sum.h"
 
 #include <errno.h>
@@ -33,6 +34,8 @@ struct journal_head {
 	uint64_t ranges_sum;
 	uint64_t step_size;  /* room for the octets of one step */
 	uint64_t before_sum; /* of GLANCE octets before the first range */
+	uint64_t is_append;  /* 1: the range is to go only if nothing but zero lies at `first` */
+	uint64_t first;
 	char mark[MARK];
 	uint64_t sum;
 };
@@ -99,8 +102,30 @@ static uint64_t mark_len(const struct removal *removal, uint64_t at)
 	return removal->size - at < MARK ? removal->size - at : MARK;
 }
 
+int journal_open(int folder, const char *name, bool nowait)
+{
+	const int flags = O_RDWR | O_NONBLOCK | O_NOCTTY;
+	char file[NAME_OCTETS_MAX + 1];
+	mbox_file_name(name, MBOX_JOURNAL, file);
+	int fd = file_open(folder, file, flags, nowait);
+	if (fd >= 0 || nowait || errno != ENOENT)
+		return fd;
+	fd = file_create(folder, file, 0600);
+	if (fd < 0 && errno == EEXIST) /* somebody else, just now */
+		return file_open(folder, file, flags, false);
+	/* Its name must be on the disk before the mbox is touched. */
+	if (fd >= 0 && fsync(folder) != 0) {
+		int why = errno;
+		(void)unlinkat(folder, file, 0);
+		(void)close(fd);
+		errno = why;
+		return -1;
+	}
+	return fd;
+}
+
 /* That need not be durable: what was finished, or never begun, shows. */
-static void drop_journal(int journal)
+void journal_clear(int journal)
 {
 	if (ftruncate(journal, 0) != 0)
 		return;
@@ -190,7 +215,7 @@ static int go_on(struct removal *removal)
 	if (err == ERR_NONE)
 		err = cut(removal);
 	if (err == ERR_NONE)
-		drop_journal(removal->journal);
+		journal_clear(removal->journal);
 	return err;
 }
 
@@ -225,7 +250,7 @@ static int write_head(struct removal *removal)
 	return err;
 }
 
-static int begin(struct removal *removal, int folder)
+static int begin(struct removal *removal)
 {
 	struct stat what;
 	struct journal_head *head = &removal->head;
@@ -235,16 +260,12 @@ static int begin(struct removal *removal, int folder)
 	head->inode = what.st_ino;
 	if (getrandom(head->mark, sizeof head->mark, 0) != sizeof head->mark)
 		return ERR_IO;
-	int err = make_room(removal, removal->size - removal->ranges[0].at);
-	removal->octets = err ? NULL : malloc(head->step_size + 1);
-	if (err == ERR_NONE)
-		err = removal->octets ? write_head(removal) : ERR_NOMEM;
-	/* The journal's name must be on the disk before the mbox is touched. */
-	return err ? err : sync_file(folder);
+	int err = head->is_append ? ERR_NONE : make_room(removal, removal->size - removal->ranges[0].at);
+	return err ? err : write_head(removal);
 }
 
-int journal_remove(int journal, int folder, int fd, uint64_t size, const struct journal_range *ranges,
-                   uint64_t count, struct error *error)
+int journal_remove(int journal, int fd, uint64_t size, const struct journal_range *ranges, uint64_t count,
+                   struct error *error)
 {
 	size_t octets = (size_t)count * sizeof *ranges;
 	struct removal removal = {.journal = journal, .fd = fd, .size = size, .head.count = count};
@@ -253,9 +274,12 @@ int journal_remove(int journal, int folder, int fd, uint64_t size, const struct 
 		return ERR_NOMEM;
 	memcpy(removal.ranges, ranges, octets);
 	removal.step.to = removal.step.next = ranges[0].at;
-	int err = begin(&removal, folder);
+	int err = begin(&removal);
+	removal.octets = err ? NULL : malloc(removal.head.step_size + 1);
+	if (err == ERR_NONE && !removal.octets)
+		err = ERR_NOMEM;
 	if (err) {
-		drop_journal(journal); /* nothing has happened */
+		journal_clear(journal); /* nothing has happened */
 		error_set(error, "the journal can not be written: %s", err_text(err));
 	} else {
 		err = go_on(&removal);
@@ -265,6 +289,22 @@ int journal_remove(int journal, int folder, int fd, uint64_t size, const struct 
 	}
 	free(removal.octets);
 	free(removal.ranges);
+	return err;
+}
+
+int journal_note_append(int journal, int fd, const struct journal_range *range, uint64_t first)
+{
+	struct journal_range ranges[] = {*range};
+	struct removal removal = {.journal = journal, .fd = fd, .size = range->at, .ranges = ranges};
+	removal.head.count = 1;
+	removal.head.step_size = STEP_MIN;
+	removal.head.is_append = 1;
+	removal.head.first = first;
+	int err = begin(&removal);
+	if (err == ERR_NONE)
+		err = sync_file(journal);
+	if (err)
+		journal_clear(journal);
 	return err;
 }
 
@@ -362,7 +402,7 @@ static int redo(struct removal *removal)
 	if (step->kind == STEP_CUT) {
 		err = look_for_mark(removal, &there);
 		if (err == ERR_NONE && !there)
-			drop_journal(removal->journal);
+			journal_clear(removal->journal);
 		return err || !there ? err : go_on(removal);
 	}
 	if (removal->size < step->size)
@@ -373,47 +413,60 @@ static int redo(struct removal *removal)
 	return err ? err : go_on(removal);
 }
 
-static int recover(struct removal *removal, const struct stat *what)
+/* Whether an append died and its octets are there. Not if somebody has rewritten the file since. */
+static int look_at_append(const struct removal *removal, bool *ret_undo)
 {
-	int err = read_head(removal);
-	if (err == ERR_NONE)
-		err = find_step(removal);
-	if (err == ERR_CORRUPT) {
-		drop_journal(removal->journal);
+	char first;
+	uint64_t sum;
+	const struct journal_head *head = &removal->head;
+	const struct journal_range *range = &removal->ranges[0];
+	if (range->at > removal->size || removal->size - range->at < range->len || head->first < range->at ||
+	    head->first - range->at >= range->len)
 		return ERR_NONE;
-	}
+	int err = glance_before(removal, &sum);
 	if (err == ERR_NONE)
-		err = what->st_ino == removal->head.inode ? redo(removal) : ERR_CHANGED;
+		err = file_read(removal->fd, false, &first, sizeof first, head->first);
+	*ret_undo = err == ERR_NONE && sum == head->before_sum && first == '\0';
 	return err;
 }
 
-int journal_recover(int journal, int folder, const char *name, struct error *error)
+static int recover(struct removal *removal, uint64_t inode)
 {
-	struct stat what;
-	struct mbox_lock lock;
-	int err = mbox_lock_take(folder, name, MBOX_LOCK_WRITE, &lock, &what, error);
-	if (err && err != ERR_NOTFOUND)
-		return err;
-	struct removal removal = {.journal = journal, .fd = -1};
+	bool undo = false;
+	int err = read_head(removal);
 	if (err == ERR_NONE) {
-		removal.fd = lock.fd;
-		removal.size = (uint64_t)what.st_size;
-		err = recover(&removal, &what);
-		mbox_lock_drop(&lock);
-	} else {
-		err = ERR_CHANGED;
+		bool same = inode == removal->head.inode;
+		err = find_step(removal);
+		if (err == ERR_NONE)
+			return same ? redo(removal) : ERR_CHANGED;
+		if (err == ERR_CORRUPT && same && removal->head.is_append)
+			err = look_at_append(removal, &undo);
 	}
+	if (err && err != ERR_CORRUPT)
+		return err;
+	if (undo) {
+		removal->step = (struct journal_step){.to = removal->ranges[0].at};
+		removal->step.next = removal->step.to;
+		return go_on(removal);
+	}
+	journal_clear(removal->journal); /* nothing has happened, or all */
+	return ERR_NONE;
+}
+
+int journal_finish(int journal, int fd, struct stat *what)
+{
+	struct stat ours;
+	if (fstat(journal, &ours) != 0)
+		return err_from_errno(errno);
+	if (!S_ISREG(ours.st_mode))
+		return ERR_NOTREGULAR;
+	if (ours.st_size == 0)
+		return ERR_NONE;
+	struct removal removal = {.journal = journal, .fd = fd, .size = (uint64_t)what->st_size};
+	int err = recover(&removal, what->st_ino);
 	free(removal.octets);
 	free(removal.ranges);
-	if (err == ERR_CHANGED) {
-		error_set(error,
-		          "mbox %s: a removal of messages was interrupted, and another program has "
-		          "rewritten or removed the file since; look at it, then remove .%s.restante-journal",
-		          name, name);
-		err = ERR_CORRUPT;
-	} else if (err) {
-		error_set(error, "mbox %s: an interrupted removal of messages can not be finished: %s", name,
-		          err_text(err));
-	}
+	if (err == ERR_NONE && fd >= 0 && fstat(fd, what) != 0)
+		err = err_from_errno(errno);
 	return err;
 }
