@@ -99,6 +99,17 @@ int index_load(const struct index *index, struct catalog *ret);
 int index_write(int fd, bool memory, const struct catalog *catalog,
                 const struct index_seen seen[INDEX_FOLDERS], struct index *ret);
 
+/* Writes it to the file `fresh` in `folder`, of which nobody else makes use meanwhile, and renames that to
+ * `name`. `cheap`: what is there already goes first, which costs less but leaves none when the machine dies.
+ * As index_write(). */
+int index_write_beside(int folder, const char *fresh, const char *name, bool cheap,
+                       const struct catalog *catalog, const struct index_seen seen[INDEX_FOLDERS],
+                       struct index *ret);
+
+/* Writes it to a memory file. */
+int index_write_memory(const struct catalog *catalog, const struct index_seen seen[INDEX_FOLDERS],
+                       struct index *ret);
+
 /* Notes in the index file that its folders are now as in `seen`, the messages being the same.
  * Failing costs the next open some work and nothing else. */
 void index_touch(struct index *index, int folder, const struct index_seen seen[INDEX_FOLDERS]);

@@ -6,9 +6,12 @@
 #include "drop/file.h"
 #include "drop/index_layout.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 enum { PIECE = 65536 }; /* octets written at once; a multiple of SUM_BLOCK */
@@ -110,6 +113,40 @@ int index_write(int fd, bool memory, const struct catalog *catalog,
 	free(writer);
 	if (err == ERR_NONE)
 		*ret = index;
+	return err;
+}
+
+int index_write_beside(int folder, const char *fresh, const char *name, bool cheap,
+                       const struct catalog *catalog, const struct index_seen seen[INDEX_FOLDERS],
+                       struct index *ret)
+{
+	(void)unlinkat(folder, fresh, 0); /* left by a crash */
+	int fd = file_create(folder, fresh, 0600);
+	if (fd < 0)
+		return err_from_errno(errno);
+	int err = index_write(fd, false, catalog, seen, ret);
+	/* File systems write a file out at once that is renamed over another, to spare careless programs a
+	 * loss. */
+	if (err == ERR_NONE && cheap)
+		(void)unlinkat(folder, name, 0);
+	if (err == ERR_NONE && renameat(folder, fresh, folder, name) != 0)
+		err = err_from_errno(errno);
+	if (err) {
+		(void)unlinkat(folder, fresh, 0);
+		(void)close(fd);
+	}
+	return err;
+}
+
+int index_write_memory(const struct catalog *catalog, const struct index_seen seen[INDEX_FOLDERS],
+                       struct index *ret)
+{
+	int fd = memfd_create("restante-index", MFD_CLOEXEC);
+	if (fd < 0)
+		return err_from_errno(errno);
+	int err = index_write(fd, true, catalog, seen, ret);
+	if (err)
+		(void)close(fd);
 	return err;
 }
 

@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 enum { BUFFER = 1 << 18 }; /* octets read at once */
@@ -251,39 +250,17 @@ static int read_file(const struct mbox *mbox, struct reading *reading, const str
 	return keep_known(reading, head, seen, &at) ? read_more(mbox, reading, at) : read_all(mbox, reading);
 }
 
-static int write_beside(const struct mbox *mbox, const struct catalog *catalog,
-                        const struct index_seen seen[INDEX_FOLDERS], struct index *ret)
+int mbox_write_index(const struct mbox *mbox, const struct catalog *catalog,
+                     const struct index_seen seen[INDEX_FOLDERS], struct index *ret)
 {
 	char fresh[NAME_OCTETS_MAX + 1], name[NAME_OCTETS_MAX + 1];
 	mbox_file_name(mbox->name, MBOX_INDEX_NEW, fresh);
 	mbox_file_name(mbox->name, MBOX_INDEX, name);
-	int folder = mbox->drop.folder;
-	(void)unlinkat(folder, fresh, 0); /* left by a crash: the session is ours */
-	int fd = file_create(folder, fresh, 0600);
-	if (fd < 0)
-		return err_from_errno(errno);
-	int err = index_write(fd, false, catalog, seen, ret);
-	if (err == ERR_NONE && renameat(folder, fresh, folder, name) != 0)
-		err = err_from_errno(errno);
-	if (err) {
-		(void)unlinkat(folder, fresh, 0);
-		(void)close(fd);
-	}
-	return err;
-}
-
-int mbox_write_index(const struct mbox *mbox, const struct catalog *catalog,
-                     const struct index_seen seen[INDEX_FOLDERS], struct index *ret)
-{
-	if (mbox->has_journal && write_beside(mbox, catalog, seen, ret) == ERR_NONE)
+	/* Not the cheap way: the old one knows which of several same messages is which. */
+	if (mbox->has_journal &&
+	    index_write_beside(mbox->drop.folder, fresh, name, false, catalog, seen, ret) == ERR_NONE)
 		return ERR_NONE;
-	int fd = memfd_create("restante-index", MFD_CLOEXEC);
-	if (fd < 0)
-		return err_from_errno(errno);
-	int err = index_write(fd, true, catalog, seen, ret);
-	if (err)
-		(void)close(fd);
-	return err;
+	return index_write_memory(catalog, seen, ret);
 }
 
 /* Reads the mbox under its lock; a missing one is empty. */

@@ -7,14 +7,8 @@
 #include "drop/update.h"
 
 #include "base/time.h"
-#include "drop/file.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 enum {
 	REWRITE_CHEAP_MAX = 20000, /* messages read anew in a few seconds, should a crash take the index */
@@ -26,41 +20,13 @@ struct update {
 	struct scan scan;
 };
 
+/* Where reading all messages anew is no disaster, writing an index out at once costs more than it is worth.
+ */
 static int write_beside(int folder, const struct catalog *catalog,
                         const struct index_seen seen[INDEX_FOLDERS], struct index *ret)
 {
-	(void)unlinkat(folder, INDEX_NAME_NEW, 0); /* left by a crash: we are alone */
-	int fd = file_create(folder, INDEX_NAME_NEW, 0600);
-	if (fd < 0)
-		return err_from_errno(errno);
-	int err = index_write(fd, false, catalog, seen, ret);
-	/* File systems write a file out at once that is renamed over another, to spare careless programs a
-	 * loss. Where reading all messages anew is no disaster, that costs more than the index is worth. */
-	if (err == ERR_NONE && catalog->count < REWRITE_CHEAP_MAX)
-		(void)unlinkat(folder, INDEX_NAME, 0);
-	if (err == ERR_NONE && renameat(folder, INDEX_NAME_NEW, folder, INDEX_NAME) != 0)
-		err = err_from_errno(errno);
-	if (err) {
-		(void)unlinkat(folder, INDEX_NAME_NEW, 0);
-		(void)close(fd);
-	}
-	return err;
-}
-
-/* Writes the index beside the messages or, where that can not be done (read-only, full), into a memory
- * file for this session. */
-static int write_index(int folder, const struct catalog *catalog, const struct index_seen seen[INDEX_FOLDERS],
-                       struct index *ret)
-{
-	if (write_beside(folder, catalog, seen, ret) == ERR_NONE)
-		return ERR_NONE;
-	int fd = memfd_create("restante-index", MFD_CLOEXEC);
-	if (fd < 0)
-		return err_from_errno(errno);
-	int err = index_write(fd, true, catalog, seen, ret);
-	if (err)
-		(void)close(fd);
-	return err;
+	return index_write_beside(folder, INDEX_NAME_NEW, INDEX_NAME, catalog->count < REWRITE_CHEAP_MAX,
+	                          catalog, seen, ret);
 }
 
 /* What the index knows; nothing, when there is none or it does not hold. */
@@ -107,7 +73,10 @@ int update_step(struct update *update, struct drop *drop, uint64_t until_ms, str
 		return ERR_NONE;
 	}
 	index_close(&drop->index);
-	err = write_index(drop->folder, &update->catalog, seen, &drop->index);
+	/* In memory for this session where it can not be written (read-only, full). */
+	err = write_beside(drop->folder, &update->catalog, seen, &drop->index);
+	if (err)
+		err = index_write_memory(&update->catalog, seen, &drop->index);
 	report->unwritten = err == ERR_NONE && drop->index.memory;
 	return err;
 }
